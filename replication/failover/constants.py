@@ -1,0 +1,54 @@
+"""Limits and periods of failover: unit in the name, reason beside it, relations asserted at the
+end.
+"""
+
+from __future__ import annotations
+
+# Periods as Redis Sentinel observes them; operators and its test suite rely on them.
+INFO_PERIOD_MS = 10_000
+INFO_PERIOD_FAST_MS = 1_000
+PING_PERIOD_MS = 1_000
+ASK_PERIOD_MS = 1_000
+PUBLISH_PERIOD_MS = 2_000
+DOWN_AFTER_MS = 30_000
+FAILOVER_TIMEOUT_MS = 180_000
+PARALLEL_SYNCS = 1
+TILT_TRIGGER_MS = 2_000
+TILT_PERIOD_MS = 30_000
+SLAVE_RECONF_TIMEOUT_MS = 10_000
+MIN_LINK_RECONNECT_MS = 15_000
+ELECTION_TIMEOUT_MS = 10_000
+LINK_RECONNECT_MS = 200  # a refused dial costs nothing; a failed node is found again quickly
+VALIDITY_ROUNDS = 4  # a role must be reported wrongly for so many hello periods before it is mended
+
+# A machine is ticked about every 50 ms; the start of an election is spread over a few ticks only,
+# so that chance costs little of the time to a new leader. Redis spreads over a second.
+TICK_MS = 50
+START_DELAY_MS_MAX = 150
+
+# A lease lives 1.5 s: long enough to ride out a busy machine, short enough that a change of leader
+# waits little. A sentinel polls five times in that time, so four lost exchanges in a row are
+# survived.
+LEASE_TTL_MS = 1_500
+LEASE_POLLS_PER_TTL = 5
+# Two monotonic clocks run at rates that differ by at most one in a hundred (a bad quartz differs by
+# one in ten thousand). All safety rests on this bound and on an honest fsync.
+CLOCK_RATE_BOUND_PER_MILLE = 10
+LEASE_TTL_MS_MAX = 60_000
+
+PENDING_COMMANDS_MAX = 100  # per link; a peer that does not answer is not asked without end
+REPLICAS_MAX = 1_000  # per master; INFO from a hostile node cannot grow memory without end
+SENTINELS_MAX = 1_000
+INFO_BYTES_MAX = 1 << 20
+HELLO_BYTES_MAX = 1_024
+NAME_BYTES_MAX = 256
+ID_BYTES_MAX = 128
+EPOCH_MAX = (1 << 63) - 1
+
+REGISTER_ROUND_MS = 500  # a round without a majority of answers is started again after this
+REGISTER_ATTEMPTS_MAX = 40
+
+assert LEASE_TTL_MS <= LEASE_TTL_MS_MAX
+assert LEASE_TTL_MS // LEASE_POLLS_PER_TTL > TICK_MS
+assert START_DELAY_MS_MAX < ELECTION_TIMEOUT_MS
+assert INFO_PERIOD_FAST_MS <= INFO_PERIOD_MS
