@@ -1,0 +1,50 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The compiled core: the only code that handles raw buffers.
+
+One extension of short files, included here so that calls between them stay C calls:
+
+    buffer.pxi    a growable byte buffer
+    reader.pxi    RequestReader: bytes to requests
+    writer.pxi    ReplyWriter: values to bytes
+    channel.pxi   Channel: one pass over what was read: parse, execute, encode, send
+
+It imports no module that touches a socket, a key or a command; what it runs is handed to it. Its
+pure twin is `cache_server/wire/pure.py`; every wire test runs on both.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE, PyList_New
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from libc.string cimport memchr, memcmp, memcpy, memmove
+
+from cache_server.constants import (
+    BULK_LENGTH_UNAUTHENTICATED_MAX as _BULK_UNAUTH,
+    INLINE_BYTES_MAX as _INLINE,
+    MULTIBULK_COUNT_MAX as _COUNT,
+    MULTIBULK_COUNT_UNAUTHENTICATED_MAX as _COUNT_UNAUTH,
+    REPLY_BYTES_PER_FLUSH as _FLUSH,
+)
+from cache_server.errors import CommandError, ProtocolError
+from cache_server.wire.inline import split_inline
+from cache_server.wire.replies import (
+    NO_REPLY as _NO_REPLY,
+    NULL_ARRAY as _NULL_ARRAY,
+    Map,
+    Push,
+    Raw,
+    SetReply,
+    Status,
+    Verbatim,
+    format_double,
+)
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
+    int MSG_NOSIGNAL
+    int MSG_DONTWAIT
+
+include "buffer.pxi"
+include "reader.pxi"
+include "writer.pxi"
+include "channel.pxi"

@@ -1,0 +1,92 @@
+# Channel: one pass over what a connection read: parse, execute, encode, send.
+#
+# It sends with send(2) itself while the transport has nothing queued: at one request a packet the
+# transport's own write path costs as much as the request. What the kernel does not take goes to
+# `write_rest`, the transport's write, and so does everything after it until the queue is empty.
+
+cdef Py_ssize_t FLUSH_BYTES = _FLUSH
+
+
+cdef class Channel:
+    """Joins a reader, a writer and `execute(client, args) -> value`.
+
+    `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
+    `fd`: the socket to send to directly, or -1 to always use `write_rest`.
+    `queued`: the transport may hold output of ours; `queue_empty()` tells when it no longer does.
+    `gate`: None, or asked before each flush; False holds the output back until `flush` is called
+    again (replies that may not leave before a condition is met).
+    """
+
+    cdef readonly RequestReader reader
+    cdef readonly ReplyWriter writer
+    cdef public object client
+    cdef public object gate
+    cdef public int stop
+    cdef public int fd
+    cdef public bint queued
+    cdef public long long sent_bytes
+    cdef object execute
+    cdef object write_rest
+    cdef object queue_empty
+
+    def __init__(self, client, execute, write_rest, queue_empty, fd=-1):
+        self.reader = RequestReader()
+        self.writer = ReplyWriter()
+        self.client = client
+        self.execute = execute
+        self.write_rest = write_rest
+        self.queue_empty = queue_empty
+        self.gate = None
+        self.stop = 0
+        self.fd = fd
+        self.queued = False
+        self.sent_bytes = 0
+
+    cpdef feed(self, bytes data):
+        """Takes what was read and runs all whole requests. Raises ProtocolError."""
+        self.reader.buffer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.run()
+
+    cpdef run(self):
+        """Runs the requests already read until one must wait, then sends. Raises ProtocolError."""
+        cdef list args
+        cdef object value
+        cdef RequestReader reader = self.reader
+        cdef ReplyWriter writer = self.writer
+        cdef object client = self.client
+        cdef object execute = self.execute
+        try:
+            while self.stop == 0:
+                args = reader.take()
+                if args is None:
+                    break
+                value = execute(client, args)
+                if value is not NO_REPLY:
+                    writer.write(value)
+                    if writer.buffer.end - writer.buffer.start > FLUSH_BYTES:
+                        self.flush()
+        finally:
+            self.flush()
+
+    cpdef flush(self):
+        """Sends what was written, unless the gate holds it back."""
+        cdef Buffer b = self.writer.buffer
+        cdef Py_ssize_t length = b.end - b.start
+        cdef Py_ssize_t sent = 0
+        if length == 0 or (self.gate is not None and not self.gate(self)):
+            return
+        if self.queued and self.queue_empty():
+            self.queued = False
+        if not self.queued and self.fd >= 0:
+            sent = c_send(self.fd, b.data + b.start, length, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                # EAGAIN: the transport waits for room. A real error comes up there as well, and
+                # its handling closes the connection.
+                sent = 0
+        self.sent_bytes += length
+        if sent == length:
+            b.clear()
+            return
+        b.start += sent
+        self.queued = True
+        self.write_rest(self.writer.take())

@@ -1,0 +1,54 @@
+"""Builds the compiled core, and the hot Python modules as they stand; without a compiler, neither.
+
+`pyproject.toml` holds everything else. Every compiled `.py` runs unchanged when it is not compiled,
+so an install without a C compiler is slower and otherwise the same. `CACHE_SERVER_NO_COMPILE=1`
+asks for that.
+"""
+
+import glob
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+#: Pure Python modules worth compiling: the path of a request from dispatch to the data and back.
+HOT = [
+    "cache_server/client.py",
+    "cache_server/commands/dispatch.py",
+    "cache_server/commands/keys.py",
+    "cache_server/structures/[a-z]*.py",
+    "cache_server/keyspace/[a-z]*.py",
+    "cache_server/datatypes/[a-z]*.py",
+    "cache_server/persistence/snapshot_codec.py",
+]
+
+
+class OptionalBuild(build_ext):
+    """A build that says what failed and goes on: the pure twin does the work then."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            print(f"cache-server: {ext.name} is not compiled ({error}); it runs as pure Python", file=sys.stderr)
+
+
+def extensions():
+    if os.environ.get("CACHE_SERVER_NO_COMPILE"):
+        return []
+    from Cython.Build import cythonize
+
+    names = [Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"])]
+    for path in sorted(p for pattern in HOT for p in glob.glob(pattern)):
+        names.append(Extension(path[:-3].replace("/", "."), [path]))
+    for extension in names:
+        extension.extra_compile_args = ["-O2", "-g0", "-Wno-unreachable-code"]
+    return cythonize(
+        names,
+        nthreads=int(os.environ.get("CACHE_SERVER_BUILD_JOBS", os.cpu_count() or 1)),
+        compiler_directives={"language_level": "3", "annotation_typing": False, "binding": True},
+    )
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
