@@ -15,11 +15,11 @@ cdef class Table:
     cpdef Py_ssize_t bucket_index(self, bytes key)
     cpdef get(self, bytes key)
     @cython.locals(bucket=dict, before=Py_ssize_t)
-    cpdef bint set(self, bytes key, value)
+    cpdef bint set(self, bytes key, value) except *
     @cython.locals(bucket=dict)
     cpdef pop(self, bytes key)
     @cython.locals(bucket=dict)
-    cpdef bint discard(self, bytes key)
+    cpdef bint discard(self, bytes key) except *
     @cython.locals(code="unsigned long", index=Py_ssize_t, keys=list)
     cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)
     @cython.locals(longest=Py_ssize_t, size=Py_ssize_t, index=Py_ssize_t, bucket=dict, buckets=list)
@@ -28,6 +28,6 @@ cdef class Table:
     @cython.locals(half=Py_ssize_t, level=cython.int)
     cdef int _depth(self, Py_ssize_t index)
     @cython.locals(new=Py_ssize_t, half=Py_ssize_t, low=dict, high=dict)
-    cdef void _split(self)
+    cdef int _split(self) except -1
     @cython.locals(half=Py_ssize_t, count=Py_ssize_t, last=dict)
-    cdef void _removed(self)
+    cdef int _removed(self) except -1

@@ -169,9 +169,9 @@ class Table:
             return level
         return level - 1
 
-    def _split(self) -> None:
+    def _split(self) -> int:
         if self.frozen:
-            return
+            return 0
         new = len(self.buckets)
         if new > self.mask:
             self.mask = self.mask * 2 + 1
@@ -185,8 +185,9 @@ class Table:
                 low[key] = value
         self.buckets[new - half] = low
         self.buckets.append(high)
+        return 0
 
-    def _removed(self) -> None:
+    def _removed(self) -> int:
         self.used -= 1
         buckets = len(self.buckets)
         if buckets > 1 and self.used < buckets * (_BUCKET_KEYS // 4) and not self.frozen:
@@ -195,3 +196,4 @@ class Table:
             self.buckets[buckets - 1 - half].update(last)
             if len(self.buckets) <= half:
                 self.mask >>= 1
+        return 0
