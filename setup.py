@@ -16,6 +16,8 @@ from setuptools.command.build_ext import build_ext
 HOT = [
     "cache_server/client.py",
     "cache_server/commands/dispatch.py",
+    "cache_server/commands/propagation.py",
+    "cache_server/commands/table.py",
     "cache_server/commands/keys.py",
     "cache_server/structures/[a-z]*.py",
     "cache_server/keyspace/[a-z]*.py",

@@ -1,0 +1,37 @@
+cimport cython
+from cache_server.client cimport Client
+from cache_server.commands.table cimport Command
+from cache_server.keyspace.database cimport Keyspace
+
+cdef int _GATED
+
+cdef class Dispatcher:
+    cdef public object server
+    cdef public Keyspace keyspace
+    cdef public object propagation
+    cdef public dict commands
+    cdef public dict lookup
+    cdef public int gates
+    cdef public int depth
+    cdef public long long clock_ns
+    cdef public long long total_calls
+    cdef public long long slow_ns
+    cdef public bint latency_tracking
+    cdef public list ready_keys
+
+    cpdef begin_pass(self)
+    @cython.locals(cmd=Command, sub=Command)
+    cpdef Command find(self, list args)
+    @cython.locals(cmd=Command)
+    cpdef execute(self, Client client, list args)
+    @cython.locals(keyspace=Keyspace, dirty=cython.longlong, db_index=int, now=cython.longlong, spent=cython.longlong)
+    cpdef call(self, Client client, Command cmd, list args)
+    cpdef finish_unit(self)
+    cdef _record(self, Client client, Command cmd, list args, int db_index, bint changed)
+    cdef _execute_gated(self, Client client, Command cmd, list args)
+    cdef _execute_muted(self, Client client, Command cmd, list args)
+    cdef _refused(self, Client client, Command cmd, error)
+    @cython.locals(flags=int, gates=int)
+    cdef _admit(self, Client client, Command cmd, list args)
+    cdef _admit_write(self, Client client, Command cmd, int gates)
+    cdef _queue(self, Client client, Command cmd, list args)

@@ -1,0 +1,284 @@
+"""The one door to run a command: look-up, checks, call, accounting, propagation.
+
+    execute    a request from a connection: finds the row, checks, calls or queues, returns the reply
+    call       runs one handler: counts it, decides what it propagates, closes the unit
+
+A client and a server in no special state take the short way: look-up, arity, call. Every special
+state is a bit, in `client.flags` or in `gates`; any bit set sends the request through `_admit`,
+where the checks stand in Redis's order (processCommand).
+
+Invariants: a refused command has no effect and counts as rejected; a handler's changes are
+propagated in the order they were made, and a unit is complete before the next request is read; a
+CommandError is a reply, any other exception is our fault: it is logged, answered, and harms nobody
+else.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic_ns, time_ns
+from typing import Any
+
+from cache_server import client as states
+from cache_server.commands import table as rows
+from cache_server.commands.propagation import Propagation
+from cache_server.commands.table import Command
+from cache_server.constants import COMMAND_SPELLINGS_MAX
+from cache_server.errors import CommandError
+from cache_server.keyspace.database import Keyspace
+from cache_server.wire.replies import NO_REPLY, QUEUED
+
+log = logging.getLogger("cache_server")
+
+# Server states that every request has to be checked against, one bit each.
+GATE_LOADING = 1 << 0
+GATE_PAUSED = 1 << 1
+GATE_READONLY = 1 << 2  # a follower that refuses writes
+GATE_STALE = 1 << 3  # a follower without its leader, and stale reads are refused
+GATE_MEMORY = 1 << 4  # maxmemory is set
+GATE_MIN_REPLICAS = 1 << 5
+GATE_LEASE = 1 << 6  # sentinels decide who may write
+GATE_MONITOR = 1 << 7
+GATE_DISK_ERROR = 1 << 8
+GATE_BUSY = 1 << 9  # a script runs too long
+
+_GATED = states.GATED
+
+#: What a RESP2 client with subscriptions may call.
+PUBSUB_CONTEXT = frozenset(
+    "ping subscribe ssubscribe unsubscribe sunsubscribe psubscribe punsubscribe quit reset".split()
+)
+#: What a transaction does not queue.
+NOT_QUEUED = frozenset("exec discard multi watch quit reset".split())
+
+
+class Dispatcher:
+    """Runs commands. `server` answers for the states behind the gates and keeps the statistics."""
+
+    def __init__(self, server: Any, keyspace: Keyspace, propagation: Propagation) -> None:
+        self.server = server
+        self.keyspace = keyspace
+        self.propagation = propagation
+        self.commands: dict[bytes, Command] = {}
+        self.lookup: dict[bytes, Command] = {}
+        self.gates = 0
+        self.depth = 0
+        self.clock_ns = 0
+        self.total_calls = 0
+        self.slow_ns = 10_000_000
+        self.latency_tracking = False
+        #: set while there are keys that blocked clients may be served from
+        self.ready_keys: list[Any] = []
+
+    def register(self, row: Command) -> None:
+        """Adds a row. Raises AssertionError for a name that is taken."""
+        name = row.name.encode()
+        assert name not in self.commands, row.name
+        self.commands[name] = row
+        self.lookup[name] = row
+        self.lookup[name.upper()] = row
+
+    def begin_pass(self) -> None:
+        """Reads the clocks; before requests that arrived together are run."""
+        self.clock_ns = monotonic_ns()
+        self.keyspace.now_ms = time_ns() // 1_000_000
+
+    def find(self, args: list[bytes]) -> Command | None:
+        """The row for a request, the subcommand's where there is one. Raises for an unknown one."""
+        cmd = self.lookup.get(args[0])
+        if cmd is None:
+            cmd = self.commands.get(args[0].lower())
+            if cmd is None:
+                return None
+            if len(self.lookup) < COMMAND_SPELLINGS_MAX:
+                self.lookup[args[0]] = cmd
+        if cmd.subcommands is not None and len(args) > 1:
+            sub = cmd.subcommands.get(args[1].lower())
+            if sub is None:
+                word = args[1][:128].decode("latin-1")
+                raise CommandError(
+                    f"ERR unknown subcommand '{word}'. Try {cmd.name.upper()} HELP.".encode("latin-1")
+                )
+            return sub
+        return cmd
+
+    def execute(self, client: Any, args: list[bytes]) -> Any:
+        """Runs a request; returns its reply, a CommandError among them."""
+        cmd: Command | None = None
+        try:
+            cmd = self.find(args)
+            if cmd is None:
+                raise unknown_command(args)
+            if not cmd.accepts(len(args)) or (cmd.subcommands is not None):
+                raise CommandError(
+                    f"ERR wrong number of arguments for '{cmd.full_name}' command"
+                )
+            if client.flags & _GATED or self.gates:
+                return self._execute_gated(client, cmd, args)
+            return self.call(client, cmd, args)
+        except CommandError as error:
+            return self._refused(client, cmd, error)
+
+    def call(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        """Runs a handler that is allowed to run; returns its reply, a CommandError among them."""
+        keyspace = self.keyspace
+        dirty = keyspace.dirty
+        db_index = client.db.index
+        client.last_command = cmd
+        self.depth += 1
+        try:
+            value = cmd.handler(client, args)
+        except CommandError as error:
+            cmd.failed += 1
+            self.server.stats.count_error(error)
+            value = error
+        except Exception:
+            cmd.failed += 1
+            log.exception("Internal error in command '%s'", cmd.full_name)
+            value = CommandError(b"ERR internal error, see the server's log")
+        self.depth -= 1
+        now = monotonic_ns()
+        spent = now - self.clock_ns
+        cmd.calls += 1
+        cmd.microseconds += spent // 1000
+        self.clock_ns = now
+        self.total_calls += 1
+        if spent > 1_000_000:
+            keyspace.now_ms = time_ns() // 1_000_000
+            if spent >= self.slow_ns >= 0:
+                self.server.command_was_slow(client, cmd, args, spent)
+        elif self.slow_ns >= 0 and spent >= self.slow_ns:
+            self.server.command_was_slow(client, cmd, args, spent)
+        if self.latency_tracking:
+            self.server.stats.count_latency(cmd, spent)
+        if keyspace.dirty != dirty or client.effects is not None:
+            self._record(client, cmd, args, db_index, keyspace.dirty != dirty)
+        if self.depth == 0 and (self.propagation.pending or self.ready_keys):
+            self.finish_unit()
+        return value
+
+    def finish_unit(self) -> None:
+        """The outermost command is over: its effects go out, then blocked clients are served."""
+        self.propagation.finish_unit()
+        if self.ready_keys and self.depth == 0:
+            self.server.serve_blocked()
+
+    def _record(
+        self, client: Any, cmd: Command, args: list[bytes], db_index: int, changed: bool
+    ) -> None:
+        effects = client.effects
+        client.effects = None
+        propagation = self.propagation
+        if changed:
+            client.write_offset = -1  # the offset of this write: known when the unit is written
+            self.server.client_wrote(client)
+        if not propagation.active or client.flags & states.REPLAY:
+            return
+        if client.flags & states.LEADER:
+            return  # the leader's own bytes are relayed, not their effects
+        if effects is None:
+            propagation.pending.append((db_index, args))
+        else:
+            for effect in effects:
+                propagation.pending.append((db_index, effect))
+
+    # -- the checked way -----------------------------------------------------------------------
+
+    def _execute_gated(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        if client.flags & (states.REPLY_OFF | states.REPLY_SKIP_NEXT | states.REPLY_SKIP):
+            return self._execute_muted(client, cmd, args)
+        value = self._admit(client, cmd, args)
+        return self.call(client, cmd, args) if value is None else value
+
+    def _execute_muted(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        if client.flags & states.REPLY_SKIP_NEXT:
+            client.flags = (client.flags & ~states.REPLY_SKIP_NEXT) | states.REPLY_SKIP
+        try:
+            value = self._admit(client, cmd, args)
+            if value is None:
+                value = self.call(client, cmd, args)
+        except CommandError as error:
+            value = self._refused(client, cmd, error)
+        if client.flags & (states.REPLY_OFF | states.REPLY_SKIP):
+            client.flags &= ~states.REPLY_SKIP
+            return NO_REPLY
+        return value
+
+    def _refused(self, client: Any, cmd: Command | None, error: CommandError) -> CommandError:
+        if cmd is not None:
+            cmd.rejected += 1
+        if client.flags & states.MULTI:
+            client.flags |= states.DIRTY_EXEC
+        self.server.stats.count_error(error)
+        return error
+
+    def _admit(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        """None when the command may run now, QUEUED or NO_REPLY when not now; raises when not."""
+        server = self.server
+        flags = client.flags
+        if flags & states.UNAUTHENTICATED and not cmd.flags & rows.NO_AUTH:
+            raise CommandError(b"NOAUTH Authentication required.")
+        gates = self.gates
+        if flags & (states.LEADER | states.REPLAY):
+            return None
+        writes = bool(cmd.flags & rows.WRITE) or (
+            cmd.name == "exec" and client.queue is not None and server.queue_writes(client)
+        )
+        if gates & GATE_MEMORY:
+            server.check_memory(client, cmd)
+        if writes and gates:
+            self._admit_write(client, cmd, gates)
+        if flags & states.SUBSCRIBED and client.protocol == 2 and cmd.name not in PUBSUB_CONTEXT:
+            raise CommandError(
+                f"ERR Can't execute '{cmd.full_name}': only (P|S)SUBSCRIBE / "
+                "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            )
+        if gates & GATE_STALE and not cmd.flags & rows.STALE:
+            raise CommandError(
+                b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+            )
+        if gates & GATE_LOADING and not cmd.flags & rows.LOADING:
+            raise CommandError(b"LOADING Redis is loading the dataset in memory")
+        if gates & GATE_BUSY and not cmd.flags & rows.ALLOW_BUSY:
+            raise CommandError(
+                b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or "
+                b"SHUTDOWN NOSAVE."
+            )
+        if flags & states.FOLLOWER and cmd.flags & (rows.WRITE | rows.READONLY):
+            raise CommandError(b"ERR Replica can't interact with the keyspace")
+        if gates & GATE_PAUSED and server.postpone(client, cmd, args, writes):
+            return NO_REPLY
+        if flags & states.MULTI and cmd.name not in NOT_QUEUED:
+            return self._queue(client, cmd, args)
+        if gates & GATE_MONITOR and not cmd.flags & (rows.SKIP_MONITOR | rows.ADMIN):
+            server.feed_monitors(client, args)
+        return None
+
+    def _admit_write(self, client: Any, cmd: Command, gates: int) -> None:
+        server = self.server
+        if gates & GATE_DISK_ERROR:
+            server.check_disk()
+        if gates & GATE_MIN_REPLICAS:
+            server.check_min_replicas()
+        if gates & GATE_READONLY:
+            raise CommandError(b"READONLY You can't write against a read only replica.")
+        if gates & GATE_LEASE:
+            server.check_lease()
+
+    def _queue(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        if cmd.flags & rows.NO_MULTI:
+            raise CommandError(b"ERR Command not allowed inside a transaction")
+        client.queue.append((cmd, args))
+        return QUEUED
+
+
+def unknown_command(args: list[bytes]) -> CommandError:
+    """Redis's text: the name and the beginning of the arguments, each cut at 128 bytes."""
+    shown = b""
+    for arg in args[1:]:
+        if len(shown) >= 128:
+            break
+        shown += b"'%b' " % arg[: 128 - len(shown)]
+    return CommandError(
+        b"ERR unknown command '%b', with args beginning with: %b" % (args[0][:128], shown)
+    )

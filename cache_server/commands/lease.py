@@ -1,0 +1,7 @@
+"""LEASE: the sentinels' exchange with a leader."""
+
+from __future__ import annotations
+
+from cache_server.commands.table import Command
+
+COMMANDS: list[Command] = []

@@ -1,0 +1,7 @@
+"""Publish and subscribe."""
+
+from __future__ import annotations
+
+from cache_server.commands.table import Command
+
+COMMANDS: list[Command] = []

@@ -1,0 +1,7 @@
+"""Server, CONFIG, INFO, DEBUG, COMMAND."""
+
+from __future__ import annotations
+
+from cache_server.commands.table import Command
+
+COMMANDS: list[Command] = []

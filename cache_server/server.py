@@ -1,0 +1,137 @@
+"""The process's server: builds the parts, joins them, and answers for the states they share.
+
+Parts are objects with a noun for a name (`keyspace`, `dispatcher`, `propagation`, `stats` ...). A
+part that has work of its own implements what it needs of the `Part` protocol: it is started before
+the port is opened, ticked by `cron`, and stopped in reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from typing import Any
+
+from cache_server import client as states
+from cache_server.client import Client
+from cache_server.commands import registry
+from cache_server.commands.dispatch import Dispatcher
+from cache_server.commands.propagation import Propagation
+from cache_server.commands.table import Command
+from cache_server.config import Config
+from cache_server.connection import Connection
+from cache_server.errors import ProtocolError
+from cache_server.keyspace.database import Keyspace
+from cache_server.observe.stats import Stats
+
+log = logging.getLogger("cache_server")
+
+
+class Part:
+    """What the server does with a part. All optional."""
+
+    async def start(self) -> None:
+        """Before the port is opened; what it raises ends the start."""
+
+    def cron(self, now_ms: int) -> None:
+        """`hz` times a second, on the loop."""
+
+    async def stop(self) -> None:
+        """After the last client is gone."""
+
+
+class Server:
+    """One running server. `run_id` is 40 hex digits, new with every start."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.loop = loop
+        self.run_id = secrets.token_hex(20)
+        self.started_ms = time.time_ns() // 1_000_000
+        self.stats = Stats()
+        self.keyspace = Keyspace(config.databases)
+        self.propagation = Propagation(self._stream_waiting)
+        self.dispatcher = Dispatcher(self, self.keyspace, self.propagation)
+        self.clients: dict[int, Client] = {}
+        self._next_client_id = 1
+        self.parts: list[Part] = []
+        self._listeners: list[asyncio.AbstractServer] = []
+        registry.register_all(self.dispatcher)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Starts the parts, then listens. Raises OSError where an address is taken."""
+        for part in self.parts:
+            await part.start()
+        if self.config.port:
+            listener = await self.loop.create_server(
+                lambda: Connection(self), "127.0.0.1", self.config.port, backlog=self.config.tcp_backlog
+            )
+            self._listeners.append(listener)
+        self.loop.call_later(1 / max(1, self.config.hz), self._cron)
+
+    async def stop(self) -> None:
+        """Closes the listeners and all clients, then stops the parts in reverse order."""
+        for listener in self._listeners:
+            listener.close()
+        for client in list(self.clients.values()):
+            if client.connection is not None:
+                client.connection.close()
+        for part in reversed(self.parts):
+            await part.stop()
+
+    def _cron(self) -> None:
+        self.loop.call_later(1 / max(1, self.config.hz), self._cron)
+        self.dispatcher.begin_pass()
+        for part in self.parts:
+            part.cron(self.keyspace.now_ms)
+
+    # -- clients -------------------------------------------------------------------------------
+
+    def new_client(self) -> Client:
+        """A client in database 0, with the next id."""
+        client = Client(self, self.keyspace.databases[0], self._next_client_id)
+        self._next_client_id += 1
+        client.created_ms = client.active_ms = time.time_ns() // 1_000_000
+        return client
+
+    def client_connected(self, connection: Connection, sock: socket.socket | None) -> None:
+        self.stats.connections += 1
+        self.clients[connection.client.id] = connection.client
+
+    def client_disconnected(self, client: Client) -> None:
+        self.clients.pop(client.id, None)
+        self.stats.output_bytes += client.channel.sent_bytes
+
+    def protocol_error(self, client: Client, error: ProtocolError) -> None:
+        self.stats.protocol_errors += 1
+        log.info("Protocol error (%s) from client %s", error, client.peer)
+
+    def log_closing(self, client: Client, reason: str) -> None:
+        log.warning("Closing client that %s: id=%d addr=%s", reason, client.id, client.peer)
+
+    def check_output_limit(self, connection: Connection) -> None:
+        """Closes a client whose unread output is beyond client-output-buffer-limit."""
+
+    # -- what the dispatcher asks --------------------------------------------------------------
+
+    def command_was_slow(self, client: Client, cmd: Command, args: list[bytes], spent_ns: int) -> None:
+        """A command ran longer than slowlog-log-slower-than."""
+
+    def client_wrote(self, client: Client) -> None:
+        """A client's command changed data."""
+
+    def serve_blocked(self) -> None:
+        """Keys appeared that clients wait for."""
+
+    # -- the stream ----------------------------------------------------------------------------
+
+    def _stream_waiting(self) -> None:
+        self.loop.call_soon(self.flush_stream)
+
+    def flush_stream(self) -> None:
+        """Hands the stream written in this turn of the loop to the backlog and the log."""
+        self.propagation.take()
