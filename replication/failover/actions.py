@@ -53,7 +53,9 @@ class CloseLink:
 class SendCommand:
     """Send one command; its reply comes back as CommandReplied with the same link and tag.
 
-    Commands on one link go out in the order of the actions, pipelined.
+    Commands on one link go out in the order of the actions, pipelined. The first word may be
+    renamed by the shell (`rename-command`); the machine always speaks of commands by their own
+    names.
     """
 
     link: int
@@ -119,12 +121,21 @@ class PersistLease:
 
 
 @dataclass(frozen=True, slots=True)
-class Yield:
-    """The register names another leader in a higher epoch: take no writes; a REPLICAOF will
-    follow.
+class Lead:
+    """The register names this node leader of `epoch`: do REPLICAOF NO ONE where it follows.
+
+    Writes stay refused until the lease allows them (`LeaderLease.writes_until_ms`).
     """
 
     epoch: int
 
 
-LeaseAction: TypeAlias = PersistLease | Reply | Yield
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """The register names another leader: refuse writes at once and do REPLICAOF `leader`."""
+
+    epoch: int
+    leader: Address
+
+
+LeaseAction: TypeAlias = PersistLease | Reply | Lead | Yield

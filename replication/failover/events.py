@@ -205,8 +205,8 @@ SentinelEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class LeaseAsked:
-    """`LEASE <RENEW|EPOCH> ...` from a sentinel (forms in lease.py): arguments after the word
-    LEASE.
+    """`LEASE <RENEW|EPOCH|FORGET> ...` from a sentinel (forms in lease.py): arguments after the
+    word LEASE.
     """
 
     request: int
@@ -222,9 +222,14 @@ class RoleChanged:
 
 @dataclass(frozen=True, slots=True)
 class LeaseGivenUp:
-    """The node has paused writes and its chosen heir has all of its history: hand the lease
-    over.
-    """
+    """Writes are paused and the heir has all of this node's history: hand the lease over to it."""
+
+    heir: Address
 
 
-LeaseEvent: TypeAlias = LeaseAsked | RoleChanged | LeaseGivenUp
+@dataclass(frozen=True, slots=True)
+class LeaseTakenBack:
+    """The handing over failed (the heir is gone): ask the sentinels for the lease again."""
+
+
+LeaseEvent: TypeAlias = LeaseAsked | RoleChanged | LeaseGivenUp | LeaseTakenBack
