@@ -18,6 +18,15 @@ TILT_PERIOD_MS = 30_000
 SLAVE_RECONF_TIMEOUT_MS = 10_000
 MIN_LINK_RECONNECT_MS = 15_000
 ELECTION_TIMEOUT_MS = 10_000
+ASK_AGAIN_MS = 200  # a peer that does not yet agree that the leader is down is asked again so soon
+RETRY_MS_MAX = (
+    20_000  # after somebody else's vote; Redis waits twice the failover-timeout (six minutes)
+)
+RETRY_UNELECTED_MS = 500  # after a split vote; and as much again by chance
+FRESH_INFO_MS = 300  # how long the choice of a follower waits for INFO asked at the start
+PROMOTION_INFO_MS = 100  # how often the promoted node is asked whether it leads
+CONFIG_SETTLE_MS = 3_000  # a register value nobody announced is acted on after this
+REGISTER_INIT_STEP_MS = 500  # sentinels start the register one after the other, in the order of ids
 LINK_RECONNECT_MS = 200  # a refused dial costs nothing; a failed node is found again quickly
 VALIDITY_ROUNDS = 4  # a role must be reported wrongly for so many hello periods before it is mended
 

@@ -116,6 +116,8 @@ class LeaderLease:
             if self.leading != event.leading:
                 self.leading = event.leading
                 self._new_tenure()
+                # A node that follows its heir goes on saying that it gave the lease back.
+                self.heir = None if event.leading else self.heir
         elif isinstance(event, LeaseGivenUp):
             self._new_tenure()
             self.heir = event.heir
@@ -132,7 +134,6 @@ class LeaderLease:
         """No token issued up to now counts any more."""
         self._tenure += 1
         self._grants.clear()
-        self.heir = None
         if self.state.under_lease:
             self.writes_until_ms = NEVER_MS
 
@@ -176,9 +177,10 @@ class LeaderLease:
             )
             self._actions.append(PersistLease(self.state))
             self._new_tenure()
+            self.heir = None
         if self.state.leader_id != message.leader_id:
             return
-        if mine and not self.leading:
+        if mine and not self.leading and self.heir is None:
             self.leading = True
             self._actions.append(Lead(message.epoch))
         elif not mine and self.leading:

@@ -162,6 +162,7 @@ class Node:
     run_id: str = ""
     node_id: str = ""
     lease_epoch: int = 0
+    impostor_ms: float = 0.0
     flags: set[str] = field(default_factory=set)
     s_down_ms: float = 0.0
     o_down_ms: float = 0.0

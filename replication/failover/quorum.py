@@ -274,8 +274,9 @@ class Proposer:
             return
         latest = max(current.promises.values(), key=lambda promise: promise.accepted)
         assert self._value is not None
-        # A ballot of ours that a majority accepted unseen shows as our own value: that is a win too.
-        # A majority that never accepted anything has chosen nothing, so nothing is overwritten.
+        # A ballot of ours that a majority accepted unseen shows as our own value: that is a win
+        # too. A majority that never accepted anything has chosen nothing, so nothing is
+        # overwritten.
         current.mine = latest.value in (None, self._expected, self._value)
         current.value = self._value if current.mine else latest.value
         self.phase = Phase.ACCEPT

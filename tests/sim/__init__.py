@@ -1,0 +1,1 @@
+"""The simulator: a whole cluster in virtual time from one seed (docs/simulator.md)."""

@@ -1,0 +1,126 @@
+"""What all monitored masters of one sentinel share: its identity, its epoch, its links, its
+outgoing actions.
+
+Durability is kept here: whoever changes what must survive a restart calls `changed()`, and the next
+action that others could observe (a reply, a command) is preceded by a Persist of the whole state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from replication.failover.actions import (
+    LeaderMoved,
+    LinkKind,
+    Persist,
+    Publish,
+    Reply,
+    SendCommand,
+    SentinelAction,
+)
+from replication.failover.cluster_view import Address, SentinelState, Timings
+from replication.failover.detector import ClockDoubt
+from replication.failover.node import LinkTable, Wires
+
+_OBSERVABLE = (Reply, SendCommand, LeaderMoved)
+
+
+class Chance(Protocol):
+    """The one thing needed of a seeded random.Random."""
+
+    def random(self) -> float:
+        """A number from 0 to 1."""
+
+
+class Context:
+    """Shared by the machine and its watches."""
+
+    def __init__(
+        self, sentinel_id: str, announce: Address, timings: Timings, chance: Chance
+    ) -> None:
+        self.sentinel_id = sentinel_id
+        self.current_epoch = 0
+        self.announce = announce
+        self.timings = timings
+        self.doubt = ClockDoubt()
+        self.links = LinkTable(self.emit)
+        self.peers: dict[str, Wires] = {}
+        self.snapshot: Callable[[], SentinelState] = lambda: SentinelState(sentinel_id)
+        self._chance = chance
+        self._actions: list[SentinelAction] = []
+        self._dirty = False
+        self._ips: dict[str, str] = {}
+
+    def emit(self, action: SentinelAction) -> None:
+        """Queue an action, after the state it may rest on."""
+        if self._dirty and isinstance(action, _OBSERVABLE):
+            self._flush()
+        self._actions.append(action)
+
+    def publish(self, channel: str, payload: str, warning: bool = True) -> None:
+        """Queue a Sentinel event."""
+        self._actions.append(Publish(channel, payload, warning))
+
+    def changed(self) -> None:
+        """Something that must survive a restart is different now."""
+        self._dirty = True
+
+    def take_actions(self) -> list[SentinelAction]:
+        """All that is queued, state first where it changed."""
+        if self._dirty:
+            self._flush()
+        taken, self._actions = self._actions, []
+        return taken
+
+    def _flush(self) -> None:
+        self._dirty = False
+        self._actions.append(Persist(self.snapshot()))
+
+    def by_chance(self, below_ms: float) -> float:
+        """A time from 0 to `below_ms`."""
+        return self._chance.random() * below_ms
+
+    def raise_epoch(self, epoch: int) -> bool:
+        """Follow a higher epoch; True (and +new-epoch) if it is one."""
+        if epoch <= self.current_epoch:
+            return False
+        self.current_epoch = epoch
+        self.changed()
+        self.publish("+new-epoch", str(epoch))
+        return True
+
+    def resolved(self, host: str, ip: str) -> None:
+        """What a name resolves to now."""
+        self._ips[host] = ip
+
+    def same(self, one: Address, other: Address) -> bool:
+        """Whether both are one place, by name or by IP."""
+        if one == other:
+            return True
+        ips = self._ips
+        return one.port == other.port and ips.get(one.host, one.host) == ips.get(
+            other.host, other.host
+        )
+
+    def peer_wires(self, sentinel_id: str, address: Address, now_ms: float) -> Wires:
+        """The one link to another sentinel, shared by all masters that it watches with us."""
+        wires = self.peers.get(sentinel_id)
+        if wires is None:
+            wires = self.peers[sentinel_id] = Wires(address, LinkKind.SENTINEL, now_ms)
+            wires.shared_by = 0
+        if wires.address != address:
+            wires.address = address
+            self.links.close(wires.link)
+        wires.shared_by += 1
+        return wires
+
+    def drop_peer(self, sentinel_id: str) -> None:
+        """One master fewer shares the link."""
+        wires = self.peers.get(sentinel_id)
+        if wires is None:
+            return
+        wires.shared_by -= 1
+        if wires.shared_by == 0:
+            self.links.close(wires.link)
+            del self.peers[sentinel_id]

@@ -1,0 +1,201 @@
+"""Register and lease of one master, as one sentinel holds them.
+
+Here the two meet: this sentinel's own promise to a leader decides when its acceptor may accept
+another one, and what the register is known to hold decides to whom it promises. While this sentinel
+takes part in a change (it drives one, or voted for a driver) it renews no lease, so that the old
+one runs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from replication.failover import quorum
+from replication.failover.cluster_view import AcceptorState, Ballot, RegisterValue
+from replication.failover.context import Context
+from replication.failover.coordinator import LostRace, Result, Won
+from replication.failover.events import RespValue, WireError
+from replication.failover.lease import SentinelLease
+from replication.failover.messages import (
+    MessageError,
+    encode_ballot,
+    encode_value,
+    parse_ballot,
+    parse_value,
+)
+from replication.failover.node import Node
+
+
+class Tenure:
+    """The acceptor, the proposer, the lease promise and the value last known to be chosen."""
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        peers: Callable[[], Iterable[Node]],
+        members: Callable[[], int],
+        now_ms: float,
+    ) -> None:
+        self.acceptor = AcceptorState()
+        self.register: RegisterValue | None = None
+        self.learned_ms = now_ms
+        self.released_ms: float | None = None
+        self.lease = SentinelLease(now_ms, context.timings.lease_ttl_ms)
+        self.busy_until_ms = now_ms
+        self._context = context
+        self._name = name
+        self._peers = peers
+        self._members = members
+        self._proposer = quorum.Proposer(context.sentinel_id)
+
+    def restore(self, acceptor: AcceptorState, register: RegisterValue | None) -> None:
+        """What the state file held."""
+        self.acceptor = acceptor
+        self.register = register
+        self._proposer.note_ballot(acceptor.promised)
+
+    @property
+    def changing(self) -> bool:
+        """Whether a change of ours is under way."""
+        return self._proposer.phase is not quorum.Phase.IDLE
+
+    def withhold(self, for_ms: float, now_ms: float) -> None:
+        """Renew no lease for a while: a change is expected."""
+        self.busy_until_ms = max(self.busy_until_ms, now_ms + for_ms)
+
+    def may_grant(self, now_ms: float) -> bool:
+        """Whether this sentinel is free to renew the lease of the register's leader.
+
+        An acceptor that has taken a newer leader on has left the old one for good.
+        """
+        value, accepted = self.register, self.acceptor.value
+        if value is None or now_ms < self.busy_until_ms or self.changing:
+            return False
+        return accepted is None or accepted.epoch <= value.epoch
+
+    def answer(self, args: tuple[bytes, ...], now_ms: float) -> RespValue:
+        """The reply to REGISTER <word> <name> ... from a peer."""
+        word, fields = args[0].upper(), args[2:]
+        try:
+            if word == b"PREPARE" and len(fields) == 2:
+                ballot = parse_ballot(fields[0], fields[1])
+                return quorum.encode_answer(self._prepare(ballot))
+            if word == b"ACCEPT" and len(fields) == 7:
+                ballot, value = parse_ballot(fields[0], fields[1]), parse_value(fields[2:])
+                if value is not None:
+                    return quorum.encode_answer(self._accept(ballot, value, now_ms))
+            if word == b"LEARN" and len(fields) == 5:
+                value = parse_value(fields)
+                if value is not None:
+                    self.learn(value, now_ms)
+                    return b"OK"
+            if word == b"GET" and not fields:
+                return (b"VALUE", *encode_value(self.register))
+        except MessageError as error:
+            return WireError(f"ERR {error}")
+        return WireError("ERR unknown form of SENTINEL REGISTER")
+
+    def learn(self, value: RegisterValue, now_ms: float) -> bool:
+        """A chosen value became known; True if it is news."""
+        known = self.register
+        if known is not None and value.epoch <= known.epoch:
+            return False
+        self.register = value
+        self.learned_ms = now_ms
+        self.released_ms = None
+        self.busy_until_ms = now_ms
+        self._context.raise_epoch(value.epoch)
+        self._context.changed()
+        return True
+
+    def change(self, value: RegisterValue, patience_ms: float, now_ms: float) -> None:
+        """Make `value` the register's, if it still holds what we know; `tick` returns the
+        outcome.
+        """
+        self._proposer.change(self.register, value, self._members(), patience_ms, now_ms)
+        self._carry(now_ms)
+
+    def cancel(self) -> None:
+        """Give a change of ours up."""
+        self._proposer.cancel()
+
+    def tick(self, now_ms: float) -> Result | None:
+        """Time passed; the outcome of our change, once."""
+        if self._proposer.phase is not quorum.Phase.IDLE:
+            self._proposer.tick(now_ms)
+            self._carry(now_ms)
+        result = self._proposer.take_result()
+        chosen = None
+        if isinstance(result, Won):
+            chosen = result.value
+        elif isinstance(result, LostRace):
+            chosen = result.current
+        if chosen is not None and self.learn(chosen, now_ms):
+            self.spread()
+        return result
+
+    def spread(self) -> None:
+        """Tell every peer what was chosen."""
+        if self.register is None:
+            return
+        message = (b"SENTINEL", b"REGISTER", b"LEARN", self._name.encode())
+        for peer in self._peers():
+            if peer.wires.usable:
+                self._context.links.send(peer.wires.link, (*message, *encode_value(self.register)))
+
+    def _prepare(self, ballot: Ballot) -> quorum.Answer:
+        before = self.acceptor
+        self.acceptor, answer = quorum.prepare(before, ballot)
+        self._after(before)
+        return answer
+
+    def _accept(self, ballot: Ballot, value: RegisterValue, now_ms: float) -> quorum.Answer:
+        before = self.acceptor
+        blocked_ms = self.lease.blocked_ms(value.epoch, value.leader_id, now_ms)
+        self.acceptor, answer = quorum.accept(before, ballot, value, blocked_ms)
+        self._after(before)
+        return answer
+
+    def _after(self, before: AcceptorState) -> None:
+        self._proposer.note_ballot(self.acceptor.promised)
+        if self.acceptor != before:
+            self._context.changed()
+
+    def _carry(self, now_ms: float) -> None:
+        """Send what the proposer asks, to ourselves too, until it asks nothing more."""
+        while asks := self._proposer.take_asks():
+            for ask in asks:
+                if ask.to in (None, self._context.sentinel_id):
+                    self._ask_self(ask, now_ms)
+                for peer in self._peers():
+                    if ask.to in (None, peer.run_id) and peer.wires.usable:
+                        self._ask_peer(ask, peer)
+
+    def _ask_self(self, ask: quorum.Ask, now_ms: float) -> None:
+        if ask.value is None:
+            answer = self._prepare(ask.ballot)
+        else:
+            answer = self._accept(ask.ballot, ask.value, now_ms)
+        self._proposer.receive(self._context.sentinel_id, ask.ballot, answer, now_ms)
+
+    def _ask_peer(self, ask: quorum.Ask, peer: Node) -> None:
+        word = b"PREPARE" if ask.value is None else b"ACCEPT"
+        value = () if ask.value is None else encode_value(ask.value)
+        ballot = encode_ballot(ask.ballot)
+        sentinel_id = peer.run_id
+
+        def answered(reply: RespValue, now_ms: float) -> None:
+            try:
+                answer = quorum.parse_answer(reply)
+            except MessageError:
+                # A peer that does not know the register counts as one that did not answer.
+                return
+            self._proposer.receive(sentinel_id, ask.ballot, answer, now_ms)
+            self._carry(now_ms)
+
+        self._context.links.send(
+            peer.wires.link,
+            (b"SENTINEL", b"REGISTER", word, self._name.encode(), *ballot, *value),
+            answered,
+        )
