@@ -1,8 +1,10 @@
+from cache_server.keyspace.database cimport Database, Keyspace
+
 cdef class Client:
     cdef public object server
-    cdef public object keyspace
+    cdef public Keyspace keyspace
     cdef public object config
-    cdef public object db
+    cdef public Database db
     cdef public long long id
     cdef public int flags
     cdef public object channel

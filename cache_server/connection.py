@@ -1,7 +1,7 @@
 """The asyncio shell of one client: what happens between a socket and its `Channel`.
 
-uvloop calls `data_received`; the channel does the whole pass (parse, execute, encode, send). Here is
-what remains: opening and closing, flow control, limits, protocol errors.
+The loop calls the channel, which does the whole pass (parse, execute, encode, send). Here is what
+remains: opening and closing, flow control, limits, protocol errors.
 
 A client that does not read its replies is not read from: the transport's buffer passing
 OUTPUT_PAUSE_BYTES sets STOP_CONGESTED and stops reading until it has drained, so a client costs
@@ -31,6 +31,10 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.client: Client = server.new_client()
         self.client.connection = self
+        self.channel = Channel(self.client, server.dispatcher, self)
+        self.client.channel = self.channel
+        #: The loop calls the channel itself: no Python frame between a read and its requests.
+        self.data_received = self.channel.data_received  # type: ignore[method-assign]
         self.transport: asyncio.Transport
         self._flush_scheduled = False
 
@@ -40,60 +44,39 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # uvloop has its own class
         self.transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
         sock = transport.get_extra_info("socket")
-        client = self.client
-        client.channel = Channel(
-            client, self.server.dispatcher.execute, self.transport.write, self._queue_empty, self._fd(sock)
-        )
-        client.channel.reader.bulk_length_max = self.server.config.proto_max_bulk_len
-        client.peer, client.local = _address(self.transport, "peername"), _address(self.transport, "sockname")
+        channel, config = self.channel, self.server.config
+        channel.fd = self._fd(sock)
+        channel.reader.bulk_length_max = config.proto_max_bulk_len
+        channel.query_bytes_max = config.client_query_buffer_limit
+        self.client.peer = _address(self.transport, "peername")
+        self.client.local = _address(self.transport, "sockname")
         self.server.client_connected(self, sock)
-
-    def data_received(self, data: bytes) -> None:
-        server = self.server
-        server.dispatcher.begin_pass()
-        client = self.client
-        client.active_ms = server.keyspace.now_ms
-        channel = client.channel
-        server.stats.input_bytes += len(data)
-        try:
-            channel.feed(data)
-        except ProtocolError as error:
-            self._protocol_error(error)
-        else:
-            self._after_pass()
 
     def eof_received(self) -> bool:
         return False
 
     def pause_writing(self) -> None:
-        self.client.channel.stop |= states.STOP_CONGESTED
+        self.channel.stop |= states.STOP_CONGESTED
         if not self.client.flags & states.CLOSED:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.client.channel.stop &= ~states.STOP_CONGESTED
+        self.channel.stop &= ~states.STOP_CONGESTED
         if not self.client.flags & states.CLOSED:
             self.transport.resume_reading()
             self.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.client.flags |= states.CLOSED
-        self.client.channel.stop |= states.STOP_CLOSING
+        self.channel.stop |= states.STOP_CLOSING
         self.server.client_disconnected(self.client)
 
     # -- for the rest of the server ------------------------------------------------------------
 
     def resume(self) -> None:
         """Goes on with requests that were read while the client had to wait."""
-        if self.client.flags & states.CLOSED:
-            return
-        self.server.dispatcher.begin_pass()
-        try:
-            self.client.channel.run()
-        except ProtocolError as error:
-            self._protocol_error(error)
-        else:
-            self._after_pass()
+        if not self.client.flags & states.CLOSED:
+            self.channel.run()
 
     def output_added(self) -> None:
         """Output was written outside of a pass: it leaves at the end of this turn of the loop."""
@@ -104,47 +87,56 @@ class Connection(asyncio.Protocol):
     def close_after_reply(self) -> None:
         """Sends what is written, then closes; no further request is read."""
         self.client.flags |= states.CLOSE_AFTER_REPLY
-        self.client.channel.stop |= states.STOP_CLOSING
+        self.channel.stop |= states.STOP_CLOSING
 
     def close(self) -> None:
         """Closes at once; unsent output is dropped."""
         self.client.flags |= states.CLOSED
-        self.client.channel.stop |= states.STOP_CLOSING
+        self.channel.stop |= states.STOP_CLOSING
         self.transport.abort()
 
     @property
     def output_bytes(self) -> int:
         """Output not yet taken by the kernel, in bytes."""
-        return len(self.client.channel.writer) + self.transport.get_write_buffer_size()
+        return len(self.channel.writer) + self.transport.get_write_buffer_size()
 
     # -- parts ---------------------------------------------------------------------------------
 
     def _flush_now(self) -> None:
         self._flush_scheduled = False
         if not self.client.flags & states.CLOSED:
-            self.client.channel.flush()
-            self._after_pass()
+            self.channel.flush()
+            self.pass_needs_care()
 
-    def _after_pass(self) -> None:
-        client = self.client
-        channel = client.channel
-        if channel.stop & states.STOP_CLOSING and client.flags & states.CLOSE_AFTER_REPLY:
+    # -- for the channel -----------------------------------------------------------------------
+
+    def pass_needs_care(self) -> None:
+        """A pass ended with the channel stopped, with output queued, or with a long query buffer."""
+        client, channel = self.client, self.channel
+        if client.flags & states.CLOSED:
+            return
+        if client.flags & states.CLOSE_AFTER_REPLY:
             channel.flush()
+            client.flags |= states.CLOSED
             self.transport.close()
         elif channel.queued:
             self.server.check_output_limit(self)
-        if channel.reader.buffered_bytes > self.server.config.client_query_buffer_limit:
+        if channel.reader.buffered_bytes > channel.query_bytes_max:
             self.server.log_closing(client, "reached max query buffer length")
             self.close()
 
-    def _protocol_error(self, error: ProtocolError) -> None:
-        channel = self.client.channel
+    def protocol_error(self, error: ProtocolError) -> None:
+        """The client sent bytes that are no request: it is told so and closed."""
         self.server.protocol_error(self.client, error)
-        channel.writer.write_error(b"ERR Protocol error: " + str(error).encode("latin-1"))
+        self.channel.writer.write_error(b"ERR Protocol error: " + str(error).encode("latin-1"))
         self.close_after_reply()
-        self._after_pass()
 
-    def _queue_empty(self) -> bool:
+    def write_rest(self, data: bytes) -> None:
+        """Output that the kernel did not take at once."""
+        self.transport.write(data)
+
+    def queue_empty(self) -> bool:
+        """Whether the transport has handed all its output to the kernel."""
         return self.transport.get_write_buffer_size() == 0
 
     @staticmethod

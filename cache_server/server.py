@@ -104,6 +104,7 @@ class Server:
 
     def client_disconnected(self, client: Client) -> None:
         self.clients.pop(client.id, None)
+        self.stats.input_bytes += client.channel.received_bytes
         self.stats.output_bytes += client.channel.sent_bytes
 
     def protocol_error(self, client: Client, error: ProtocolError) -> None:

@@ -6,6 +6,7 @@ One extension of short files, included here so that calls between them stay C ca
     buffer.pxi    a growable byte buffer
     reader.pxi    RequestReader: bytes to requests
     writer.pxi    ReplyWriter: values to bytes
+    stopwatch.pxi the clocks
     channel.pxi   Channel: one pass over what was read: parse, execute, encode, send
 
 It imports no module that touches a socket, a key or a command; what it runs is handed to it. Its
@@ -47,4 +48,5 @@ cdef extern from "<sys/socket.h>" nogil:
 include "buffer.pxi"
 include "reader.pxi"
 include "writer.pxi"
+include "stopwatch.pxi"
 include "channel.pxi"

@@ -2,17 +2,22 @@
 #
 # It sends with send(2) itself while the transport has nothing queued: at one request a packet the
 # transport's own write path costs as much as the request. What the kernel does not take goes to
-# `write_rest`, the transport's write, and so does everything after it until the queue is empty.
+# the shell's `write_rest`, the transport's write, and so does everything after it until the queue
+# is empty.
 
 cdef Py_ssize_t FLUSH_BYTES = _FLUSH
 
 
 cdef class Channel:
-    """Joins a reader, a writer and `execute(client, args) -> value`.
+    """Joins a reader, a writer, a dispatcher and the shell of one connection.
+
+    The dispatcher gives `begin_requests(client)` and `execute(client, args) -> value`; the shell
+    (the connection) `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
+    `protocol_error(error)`. `data_received` is what the event loop calls.
 
     `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
     `fd`: the socket to send to directly, or -1 to always use `write_rest`.
-    `queued`: the transport may hold output of ours; `queue_empty()` tells when it no longer does.
+    `queued`: the transport may hold output of ours.
     `gate`: None, or asked before each flush; False holds the output back until `flush` is called
     again (replies that may not leave before a condition is met).
     """
@@ -24,37 +29,43 @@ cdef class Channel:
     cdef public int stop
     cdef public int fd
     cdef public bint queued
+    cdef public long long received_bytes
     cdef public long long sent_bytes
+    cdef public long long query_bytes_max
+    cdef object begin
     cdef object execute
-    cdef object write_rest
-    cdef object queue_empty
+    cdef object shell
 
-    def __init__(self, client, execute, write_rest, queue_empty, fd=-1):
+    def __init__(self, client, dispatcher, shell):
         self.reader = RequestReader()
         self.writer = ReplyWriter()
         self.client = client
-        self.execute = execute
-        self.write_rest = write_rest
-        self.queue_empty = queue_empty
+        self.begin = dispatcher.begin_requests
+        self.execute = dispatcher.execute
+        self.shell = shell
         self.gate = None
         self.stop = 0
-        self.fd = fd
+        self.fd = -1
         self.queued = False
+        self.received_bytes = 0
         self.sent_bytes = 0
+        self.query_bytes_max = 1 << 62
 
-    cpdef feed(self, bytes data):
-        """Takes what was read and runs all whole requests. Raises ProtocolError."""
+    cpdef data_received(self, bytes data):
+        """Takes what was read and runs all whole requests."""
+        self.received_bytes += PyBytes_GET_SIZE(data)
         self.reader.buffer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         self.run()
 
     cpdef run(self):
-        """Runs the requests already read until one must wait, then sends. Raises ProtocolError."""
+        """Runs the requests already read until one must wait, then sends."""
         cdef list args
         cdef object value
         cdef RequestReader reader = self.reader
         cdef ReplyWriter writer = self.writer
         cdef object client = self.client
         cdef object execute = self.execute
+        self.begin(client)
         try:
             while self.stop == 0:
                 args = reader.take()
@@ -65,8 +76,12 @@ cdef class Channel:
                     writer.write(value)
                     if writer.buffer.end - writer.buffer.start > FLUSH_BYTES:
                         self.flush()
-        finally:
-            self.flush()
+        except ProtocolError as error:
+            self.shell.protocol_error(error)
+        self.flush()
+        if (self.stop != 0 or self.queued
+                or reader.buffer.end - reader.buffer.start + reader.args_bytes > self.query_bytes_max):
+            self.shell.pass_needs_care()
 
     cpdef flush(self):
         """Sends what was written, unless the gate holds it back."""
@@ -75,7 +90,7 @@ cdef class Channel:
         cdef Py_ssize_t sent = 0
         if length == 0 or (self.gate is not None and not self.gate(self)):
             return
-        if self.queued and self.queue_empty():
+        if self.queued and self.shell.queue_empty():
             self.queued = False
         if not self.queued and self.fd >= 0:
             sent = c_send(self.fd, b.data + b.start, length, MSG_NOSIGNAL | MSG_DONTWAIT)
@@ -89,4 +104,4 @@ cdef class Channel:
             return
         b.start += sent
         self.queued = True
-        self.write_rest(self.writer.take())
+        self.shell.write_rest(self.writer.take())

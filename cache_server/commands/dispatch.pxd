@@ -2,6 +2,7 @@ cimport cython
 from cache_server.client cimport Client
 from cache_server.commands.table cimport Command
 from cache_server.keyspace.database cimport Keyspace
+cimport cache_server._core._core as compiled_core
 
 cdef int _GATED
 
@@ -13,6 +14,9 @@ cdef class Dispatcher:
     cdef public dict lookup
     cdef public int gates
     cdef public int depth
+    cdef public compiled_core.Stopwatch stopwatch
+    cdef public bytes last_name
+    cdef public Command last_row
     cdef public long long clock_ns
     cdef public long long total_calls
     cdef public long long slow_ns
@@ -20,6 +24,7 @@ cdef class Dispatcher:
     cdef public list ready_keys
 
     cpdef begin_pass(self)
+    cpdef begin_requests(self, Client client)
     @cython.locals(cmd=Command, sub=Command)
     cpdef Command find(self, list args)
     @cython.locals(cmd=Command)

@@ -16,7 +16,6 @@ else.
 from __future__ import annotations
 
 import logging
-from time import monotonic_ns, time_ns
 from typing import Any
 
 from cache_server import client as states
@@ -26,6 +25,7 @@ from cache_server.commands.table import Command
 from cache_server.constants import COMMAND_SPELLINGS_MAX
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import Keyspace
+from cache_server.wire import Stopwatch
 from cache_server.wire.replies import NO_REPLY, QUEUED
 
 log = logging.getLogger("cache_server")
@@ -63,7 +63,10 @@ class Dispatcher:
         self.lookup: dict[bytes, Command] = {}
         self.gates = 0
         self.depth = 0
+        self.stopwatch = Stopwatch()
         self.clock_ns = 0
+        self.last_name: bytes = b""
+        self.last_row: Command | None = None
         self.total_calls = 0
         self.slow_ns = 10_000_000
         self.latency_tracking = False
@@ -80,11 +83,18 @@ class Dispatcher:
 
     def begin_pass(self) -> None:
         """Reads the clocks; before requests that arrived together are run."""
-        self.clock_ns = monotonic_ns()
-        self.keyspace.now_ms = time_ns() // 1_000_000
+        self.clock_ns = self.stopwatch.monotonic_ns()
+        self.keyspace.now_ms = self.stopwatch.unix_ms()
+
+    def begin_requests(self, client: Any) -> None:
+        """`begin_pass` for what one client sent."""
+        self.begin_pass()
+        client.active_ms = self.keyspace.now_ms
 
     def find(self, args: list[bytes]) -> Command | None:
         """The row for a request, the subcommand's where there is one. Raises for an unknown one."""
+        if args[0] is self.last_name:
+            return self.last_row
         cmd = self.lookup.get(args[0])
         if cmd is None:
             cmd = self.commands.get(args[0].lower())
@@ -100,6 +110,10 @@ class Dispatcher:
                     f"ERR unknown subcommand '{word}'. Try {cmd.name.upper()} HELP.".encode("latin-1")
                 )
             return sub
+        if cmd.subcommands is None:
+            # Pipelines repeat a command, and the reader repeats the very object of its name.
+            self.last_name = args[0]
+            self.last_row = cmd
         return cmd
 
     def execute(self, client: Any, args: list[bytes]) -> Any:
@@ -137,14 +151,14 @@ class Dispatcher:
             log.exception("Internal error in command '%s'", cmd.full_name)
             value = CommandError(b"ERR internal error, see the server's log")
         self.depth -= 1
-        now = monotonic_ns()
+        now = self.stopwatch.monotonic_ns()
         spent = now - self.clock_ns
         cmd.calls += 1
         cmd.microseconds += spent // 1000
         self.clock_ns = now
         self.total_calls += 1
         if spent > 1_000_000:
-            keyspace.now_ms = time_ns() // 1_000_000
+            keyspace.now_ms = self.stopwatch.unix_ms()
             if spent >= self.slow_ns >= 0:
                 self.server.command_was_slow(client, cmd, args, spent)
         elif self.slow_ns >= 0 and spent >= self.slow_ns:

@@ -14,6 +14,7 @@ more; what is buffered never exceeds what the limits allow plus one read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic_ns, time_ns
 from typing import Any
 
 from cache_server.constants import (
@@ -251,56 +252,69 @@ class ReplyWriter:
             self.write(value)
 
 
+class Stopwatch:
+    """Reads the monotonic clock (ns) and the wall clock (Unix ms)."""
+
+    def monotonic_ns(self) -> int:
+        return monotonic_ns()
+
+    def unix_ms(self) -> int:
+        return time_ns() // 1_000_000
+
+
 class Channel:
     """One pass over what a connection read: parse, execute, encode, send.
 
-    `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
-    `gate`: None, or asked before each flush; False holds the output back until `flush` is called
-    again. `fd` and `queue_empty` are the compiled channel's: this one always uses `write_rest`.
+    The compiled channel's docstring fixes the contract with dispatcher and shell. This one never
+    sends by itself: everything goes through the shell's `write_rest`.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        execute: Callable[[Any, list[bytes]], Any],
-        write_rest: Callable[[bytes], None],
-        queue_empty: Callable[[], bool],
-        fd: int = -1,
-    ) -> None:
+    def __init__(self, client: Any, dispatcher: Any, shell: Any) -> None:
         self.reader = RequestReader()
         self.writer = ReplyWriter()
         self.client = client
+        self.shell = shell
         self.gate: Callable[[Any], bool] | None = None
         self.stop = 0
-        self.fd = fd
+        self.fd = -1
         self.queued = False
+        self.received_bytes = 0
         self.sent_bytes = 0
-        self._execute = execute
-        self._write_rest = write_rest
+        self.query_bytes_max = 1 << 62
+        self._dispatcher = dispatcher
 
-    def feed(self, data: bytes) -> None:
-        """Takes what was read and runs all whole requests. Raises ProtocolError."""
+    def data_received(self, data: bytes) -> None:
+        """Takes what was read and runs all whole requests."""
+        self.received_bytes += len(data)
         self.reader.feed(data)
         self.run()
 
     def run(self) -> None:
-        """Runs the requests already read until one must wait, then sends. Raises ProtocolError."""
+        """Runs the requests already read until one must wait, then sends."""
+        self._dispatcher.begin_requests(self.client)
         try:
-            while self.stop == 0:
-                args = self.reader.next_request()
-                if args is None:
-                    break
-                value = self._execute(self.client, args)
-                if value is not NO_REPLY:
-                    self.writer.write(value)
-                    if len(self.writer) > REPLY_BYTES_PER_FLUSH:
-                        self.flush()
-        finally:
-            self.flush()
+            self._run_requests()
+        except ProtocolError as error:
+            self.shell.protocol_error(error)
+        self.flush()
+        if self.stop or self.queued or self.reader.buffered_bytes > self.query_bytes_max:
+            self.shell.pass_needs_care()
+
+    def _run_requests(self) -> None:
+        while self.stop == 0:
+            args = self.reader.next_request()
+            if args is None:
+                return
+            value = self._dispatcher.execute(self.client, args)
+            if value is not NO_REPLY:
+                self.writer.write(value)
+                if len(self.writer) > REPLY_BYTES_PER_FLUSH:
+                    self.flush()
 
     def flush(self) -> None:
         """Sends what was written, unless the gate holds it back."""
         if len(self.writer) and (self.gate is None or self.gate(self)):
             data = self.writer.take()
             self.sent_bytes += len(data)
-            self._write_rest(data)
+            self.queued = True
+            self.shell.write_rest(data)
