@@ -54,8 +54,11 @@ NAME_BYTES_MAX = 256
 ID_BYTES_MAX = 128
 EPOCH_MAX = (1 << 63) - 1
 
+LEASED_AGAIN_MS = (
+    50  # an acceptor bound by a lease is asked again so soon: the leader may give it back
+)
+PEER_DRIVES_MS = 1_000  # whoever saw another sentinel's ballot leaves it so much time
 REGISTER_ROUND_MS = 500  # a round without a majority of answers is started again after this
-REGISTER_ATTEMPTS_MAX = 40
 
 assert LEASE_TTL_MS <= LEASE_TTL_MS_MAX
 assert LEASE_TTL_MS // LEASE_POLLS_PER_TTL > TICK_MS

@@ -58,8 +58,10 @@ class Drive:
 
     def tick(self, now_ms: float) -> None:
         """Begin, or go on."""
-        self._begin_if_needed(now_ms)
         watch = self._watch
+        if watch.tenure.register is not None:
+            self.superseded(watch.tenure.register.epoch, now_ms)
+        self._begin_if_needed(now_ms)
         if self.state in _UNDECIDED:
             watch.tenure.withhold(watch.context.timings.lease_ttl_ms, now_ms)
         steps = {
@@ -110,7 +112,8 @@ class Drive:
         watch = self._watch
         if self.active:
             return
-        if self._released_begin_ms is not None and now_ms >= self._released_begin_ms:
+        begin_ms = self._released_begin_ms
+        if begin_ms is not None and now_ms >= begin_ms and not watch.tenure.peer_drives(now_ms):
             self._released_begin_ms = None
             self._begin(True, self._heir, now_ms)
             return
@@ -395,6 +398,13 @@ class Drive:
         self.promoted, self._heir = None, None
         self._odown_begin_ms = self._released_begin_ms = None
         self._retry_at_ms = now_ms
+
+    def superseded(self, epoch: int, now_ms: float) -> None:
+        """A newer change was made: what is left of ours must not undo it."""
+        undecided = self.state in (*_UNDECIDED, State.DRAIN)
+        if self.active and (epoch > self.epoch or (undecided and epoch == self.epoch)):
+            self._watch.publish("-failover-abort-superseded", self._watch.node)
+            self.finished(now_ms)
 
     def _abort(self, channel: str, retry_ms: float, now_ms: float) -> None:
         watch = self._watch

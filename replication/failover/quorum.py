@@ -262,7 +262,8 @@ class Proposer:
                 self._on_promise()
         elif isinstance(answer, Leased):
             if self.phase is Phase.ACCEPT:
-                current.retry_at_ms[sentinel_id] = now_ms + answer.wait_ms
+                wait_ms = min(answer.wait_ms, constants.LEASED_AGAIN_MS)
+                current.retry_at_ms[sentinel_id] = now_ms + wait_ms
         elif self.phase is Phase.ACCEPT:
             current.accepted.add(sentinel_id)
             if len(current.accepted) >= self._needed:

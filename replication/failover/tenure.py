@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from replication.failover import quorum
+from replication.failover import constants, quorum
 from replication.failover.cluster_view import AcceptorState, Ballot, RegisterValue
 from replication.failover.context import Context
 from replication.failover.coordinator import LostRace, Result, Won
@@ -41,6 +41,9 @@ class Tenure:
         self.register: RegisterValue | None = None
         self.learned_ms = now_ms
         self.released_ms: float | None = None
+        self.accepted_ms = now_ms
+        self.peer_ballot_ms = -1e18
+        self.lease_wanted = False
         self.lease = SentinelLease(now_ms, context.timings.lease_ttl_ms)
         self.busy_until_ms = now_ms
         self._context = context
@@ -60,6 +63,21 @@ class Tenure:
         """Whether a change of ours is under way."""
         return self._proposer.phase is not quorum.Phase.IDLE
 
+    @property
+    def undecided(self) -> RegisterValue | None:
+        """A newer value that this acceptor holds and nobody has told to be chosen; None if none.
+
+        It may be chosen all the same: its driver may have died, or given up, before it knew.
+        """
+        accepted, known = self.acceptor.value, self.register
+        if accepted is None or (known is not None and accepted.epoch <= known.epoch):
+            return None
+        return accepted
+
+    def peer_drives(self, now_ms: float) -> bool:
+        """Whether another sentinel was seen at work on the register a moment ago."""
+        return now_ms - self.peer_ballot_ms < constants.PEER_DRIVES_MS
+
     def withhold(self, for_ms: float, now_ms: float) -> None:
         """Renew no lease for a while: a change is expected."""
         self.busy_until_ms = max(self.busy_until_ms, now_ms + for_ms)
@@ -69,10 +87,9 @@ class Tenure:
 
         An acceptor that has taken a newer leader on has left the old one for good.
         """
-        value, accepted = self.register, self.acceptor.value
-        if value is None or now_ms < self.busy_until_ms or self.changing:
+        if self.register is None or now_ms < self.busy_until_ms or self.changing:
             return False
-        return accepted is None or accepted.epoch <= value.epoch
+        return self.undecided is None
 
     def answer(self, args: tuple[bytes, ...], now_ms: float) -> RespValue:
         """The reply to REGISTER <word> <name> ... from a peer."""
@@ -80,6 +97,7 @@ class Tenure:
         try:
             if word == b"PREPARE" and len(fields) == 2:
                 ballot = parse_ballot(fields[0], fields[1])
+                self.peer_ballot_ms = now_ms
                 return quorum.encode_answer(self._prepare(ballot))
             if word == b"ACCEPT" and len(fields) == 7:
                 ballot, value = parse_ballot(fields[0], fields[1]), parse_value(fields[2:])
@@ -155,6 +173,10 @@ class Tenure:
         blocked_ms = self.lease.blocked_ms(value.epoch, value.leader_id, now_ms)
         self.acceptor, answer = quorum.accept(before, ballot, value, blocked_ms)
         self._after(before)
+        if isinstance(answer, quorum.Accepted):
+            self.accepted_ms = now_ms
+        elif isinstance(answer, quorum.Leased):
+            self.lease_wanted = True
         return answer
 
     def _after(self, before: AcceptorState) -> None:

@@ -65,6 +65,7 @@ class Watch:
         self.drive = Drive(self)
         self._polled_ms = -1e18
         self._lease_refused = False
+        self._chance_ms = context.by_chance(constants.PEER_DRIVES_MS)
         self._born_ms = now_ms
 
     # What others ask.
@@ -94,16 +95,17 @@ class Watch:
 
     def state(self) -> MasterState:
         """What must survive a restart."""
-        tenure = self.tenure
+        tenure, address = self.tenure, self.advertised
+        others = (one for one in (self.node.address, *self.replicas) if one != address)
         return MasterState(
             config=self.config,
-            address=self.node.address,
+            address=address,
             config_epoch=self.config_epoch,
             vote_epoch=self.vote.epoch,
             voted_for=self.vote.sentinel_id,
             acceptor=tenure.acceptor,
             register=tenure.register,
-            replicas=tuple(self.replicas),
+            replicas=tuple(others),
             sentinels=tuple(
                 KnownSentinel(one.run_id, one.address) for one in self.sentinels.values()
             ),
@@ -178,6 +180,7 @@ class Watch:
         self._ask_peers(now_ms)
         self._start_register(now_ms)
         self._accept_new_identity(now_ms)
+        self._finish_undecided(now_ms)
         self._settle_config(now_ms)
 
     def _dial(self, node: Node, now_ms: float) -> None:
@@ -302,8 +305,9 @@ class Watch:
 
     def _poll_lease(self, now_ms: float) -> None:
         period_ms = self.context.timings.lease_ttl_ms / constants.LEASE_POLLS_PER_TTL
-        if self.drive.state is State.DRAIN:
+        if self.drive.state is State.DRAIN or self.tenure.lease_wanted:
             period_ms = 0
+            self.tenure.lease_wanted = False
         node, value = self.leader_node(), self.tenure.register
         if node is None or value is None or not node.lease_capable or not node.wires.usable:
             return
@@ -388,6 +392,8 @@ class Watch:
         node, tenure = self.node, self.tenure
         if tenure.register is not None or tenure.changing or self.drive.active:
             return
+        if tenure.peer_drives(now_ms):
+            return
         if node.role != "master" or node.info_ms is None or "s_down" in node.flags:
             return
         rank = sum(1 for one in self.sentinels if one < self.context.sentinel_id)
@@ -419,6 +425,8 @@ class Watch:
         value = tenure.register
         if value is None or tenure.changing or self.drive.active or node.info_ms is None:
             return
+        if tenure.peer_drives(now_ms):
+            return
         if node.address != value.address or now_ms < tenure.busy_until_ms:
             return
         returned_ms = tenure.released_ms
@@ -433,6 +441,18 @@ class Watch:
         renewed = RegisterValue(self.context.current_epoch, node.node_id, node.address)
         tenure.withhold(constants.REGISTER_INIT_STEP_MS, now_ms)
         tenure.change(renewed, constants.CONFIG_SETTLE_MS, now_ms)
+
+    def _finish_undecided(self, now_ms: float) -> None:
+        """Complete a change whose driver went silent: propose what our acceptor holds."""
+        tenure = self.tenure
+        value = tenure.undecided
+        if value is None or tenure.changing or self.drive.active or tenure.peer_drives(now_ms):
+            return
+        if now_ms - tenure.accepted_ms < constants.REGISTER_ROUND_MS + self._chance_ms:
+            return
+        self._chance_ms = self.context.by_chance(constants.PEER_DRIVES_MS)
+        tenure.accepted_ms = now_ms
+        tenure.change(value, constants.CONFIG_SETTLE_MS, now_ms)
 
     def register_tick(self, now_ms: float) -> None:
         """Collect the outcome of a change that no failover waits for."""
@@ -769,6 +789,7 @@ class Watch:
     def _adopt(self, peer: Node, hello: Hello, now_ms: float) -> None:
         self.config_epoch = hello.config_epoch
         self.context.changed()
+        self.drive.superseded(hello.config_epoch, now_ms)
         if not self.context.same(hello.leader, self.node.address):
             self.publish("+config-update-from", peer)
             self.switch_to(hello.leader, "observer", now_ms)

@@ -1,4 +1,6 @@
-"""`python -m tests.sim SEED [--seeds N] [--without RULE]`: exit 0 all held, 1 a rule was broken, 2 no convergence."""
+"""`python -m tests.sim SEED [--seeds N] [--without RULE]`: exit 0 all held, 1 a rule was broken, 2
+no convergence.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ STORY_LINES_MAX = 120
 
 
 def story(outcome: Outcome) -> str:
-    """A failed run, readable: its options, the last events, what was broken, how to see it again."""
+    """A failed run, readable: its options, the last events, what was broken, how to see it
+    again.
+    """
     without = "".join(f" --without {rule}" for rule in outcome.options.without)
     lines = [
         f"seed {outcome.seed}: {outcome.violation}",

@@ -16,14 +16,18 @@ class ViolationError(Exception):
 
 
 class OneWriter:
-    """At any instant at most one node would acknowledge a write; acknowledging epochs never fall."""
+    """At any instant at most one node would acknowledge a write; acknowledging epochs never
+    fall.
+    """
 
     def __init__(self, nodes: list[DataNode]) -> None:
         self._nodes = nodes
         self._epoch = 0
 
     def acknowledged(self, node: DataNode, entry: int) -> None:
-        """`node` acknowledges a write now. A stopped process counts as what it would do on waking."""
+        """`node` acknowledges a write now. A stopped process counts as what it would do on
+        waking.
+        """
         for other in self._nodes:
             if other is not node and other.alive and other.can_acknowledge():
                 raise ViolationError(

@@ -1,9 +1,12 @@
-"""One run: build the cluster from the seed, let it settle, hurt it, stop hurting it, see it converge."""
+"""One run: build the cluster from the seed, let it settle, hurt it, stop hurting it, see it
+converge.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
+import traceback
 from dataclasses import dataclass
 
 from replication.failover.cluster_view import Address, MasterConfig, MasterState, SentinelState
@@ -169,6 +172,9 @@ class Cluster:
             self._run()
         except ViolationError as error:
             violation, kind = str(error), error.kind
+            self.world.tell(f"VIOLATION {violation}")
+        except AssertionError:
+            violation, kind = f"assertion: {traceback.format_exc(limit=-6)}", "assertion"
             self.world.tell(f"VIOLATION {violation}")
         return Outcome(
             self.seed,

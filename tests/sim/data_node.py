@@ -1,4 +1,6 @@
-"""A data node: an abstract replicated log, Redis's commands as sentinels use them, and the real LeaderLease."""
+"""A data node: an abstract replicated log, Redis's commands as sentinels use them, and the real
+LeaderLease.
+"""
 
 from __future__ import annotations
 
@@ -239,8 +241,11 @@ class DataNode(Process):
     def _publish(self, payload: bytes) -> None:
         for conn in sorted(self.conns, key=lambda one: one.number):
             if conn.kind == "pubsub" and conn.open and conn.server is self:
-                client = conn.client
-                conn.send(self, lambda c=conn, s=client: s.heard_hello(c, payload))  # type: ignore[attr-defined]
+                self._pass_on(conn, payload)
+
+    def _pass_on(self, conn: Conn, payload: bytes) -> None:
+        client = conn.client
+        conn.send(self, lambda: client.heard_hello(conn, payload))
 
     def _info(self) -> bytes:
         lines = [f"run_id:{self.name:0>32}{self.life:08d}"]

@@ -1,4 +1,6 @@
-"""A sentinel process: the real SentinelMachine, a state file, and the shell's work in virtual time."""
+"""A sentinel process: the real SentinelMachine, a state file, and the shell's work in virtual
+time.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,7 @@ class SentinelNode(Process):
             )
 
         def arrives(reply: Callable[[RespValue], None]) -> Callable[[], None]:
-            return lambda: server.command(conn, action.args, reply)  # type: ignore[attr-defined]
+            return lambda: server.command(conn, action.args, reply)
 
         reorder = between_sentinels and chance.random() < options.reorder_odds
         conn.send(self, arrives(answered), reorder)

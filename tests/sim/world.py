@@ -1,12 +1,12 @@
 """Virtual time, processes with clocks of their own, and a network with all its sins.
 
-Time is a heap of (ms, number, call). Whoever is paused gets what is meant for it when it wakes; whoever crashed
-gets nothing, and what it had not made durable is gone.
+Time is a heap of (ms, number, call). Whoever is paused gets what is meant for it when it wakes;
+whoever crashed gets nothing, and what it had not made durable is gone.
 
-The network knows links (FIFO, as TCP keeps them, unless `reorder` is allowed for a message) and paths: a path from
-a to b may be cut alone. What is sent into a cut path waits, as TCP would resend it; when the path heals it is
-delivered or the link breaks, by chance. A peer's crash breaks its links at once where the path is whole; behind a
-cut nobody notices.
+The network knows links (FIFO, as TCP keeps them, unless `reorder` is allowed for a message) and
+paths: a path from a to b may be cut alone. What is sent into a cut path waits, as TCP would resend
+it; when the path heals it is delivered or the link breaks, by chance. A peer's crash breaks its
+links at once where the path is whole; behind a cut nobody notices.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any
+
+from replication.failover.events import RespValue
 
 Call = Callable[[], None]
+Args = tuple[bytes, ...]
+Answer = Callable[[RespValue], None]
 
 
 class World:
@@ -137,8 +140,13 @@ class Process:
         """Blank: a new life begins."""
         raise NotImplementedError
 
+    def command(self, conn: Conn, args: Args, reply: Answer) -> None:
+        """Blank: a command came in."""
+        raise NotImplementedError
 
-_numbers = [0]
+    def heard_hello(self, conn: Conn, payload: bytes) -> None:
+        """Blank: a subscribed link delivered a message."""
+        raise NotImplementedError
 
 
 class Conn:
@@ -258,6 +266,3 @@ def dial(
 
     conn.send(server, ready)
     return conn
-
-
-Reply = Any
