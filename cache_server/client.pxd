@@ -1,5 +1,8 @@
 from cache_server.keyspace.database cimport Database, Keyspace
 
+cimport cython
+
+@cython.final
 cdef class Client:
     cdef public object server
     cdef public Keyspace keyspace

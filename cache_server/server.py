@@ -122,9 +122,6 @@ class Server:
     def command_was_slow(self, client: Client, cmd: Command, args: list[bytes], spent_ns: int) -> None:
         """A command ran longer than slowlog-log-slower-than."""
 
-    def client_wrote(self, client: Client) -> None:
-        """A client's command changed data."""
-
     def serve_blocked(self) -> None:
         """Keys appeared that clients wait for."""
 

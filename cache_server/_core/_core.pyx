@@ -13,9 +13,11 @@ It imports no module that touches a socket, a key or a command; what it runs is 
 pure twin is `cache_server/wire/pure.py`; every wire test runs on both.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
-from cpython.list cimport PyList_GET_SIZE, PyList_New
+from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
@@ -31,6 +33,7 @@ from cache_server.wire.inline import split_inline
 from cache_server.wire.replies import (
     NO_REPLY as _NO_REPLY,
     NULL_ARRAY as _NULL_ARRAY,
+    OK as _OK,
     Map,
     Push,
     Raw,

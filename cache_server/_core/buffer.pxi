@@ -7,11 +7,6 @@ cdef Py_ssize_t KEPT_CAPACITY = 16 * 1024
 
 
 cdef class Buffer:
-    cdef char *data
-    cdef Py_ssize_t start
-    cdef Py_ssize_t end
-    cdef Py_ssize_t capacity
-
     def __cinit__(self):
         self.capacity = 0
         self.data = NULL
@@ -45,14 +40,14 @@ cdef class Buffer:
         self.capacity = wanted
         return 0
 
-    cdef inline int append(self, const char *data, Py_ssize_t length) except -1:
+    cdef int append(self, const char *data, Py_ssize_t length) except -1:
         if self.capacity - self.end < length:
             self.reserve(length)
         memcpy(self.data + self.end, data, length)
         self.end += length
         return 0
 
-    cdef inline void drop(self, Py_ssize_t length) noexcept:
+    cdef void drop(self, Py_ssize_t length) noexcept:
         """Forgets the first `length` bytes held."""
         self.start += length
         if self.start == self.end:

@@ -8,6 +8,7 @@
 cdef Py_ssize_t FLUSH_BYTES = _FLUSH
 
 
+@cython.final
 cdef class Channel:
     """Joins a reader, a writer, a dispatcher and the shell of one connection.
 

@@ -6,25 +6,30 @@ cdef long long COUNT_UNAUTHENTICATED_MAX = _COUNT_UNAUTH
 cdef long long BULK_UNAUTHENTICATED_MAX = _BULK_UNAUTH
 
 
-cdef bint parse_length(const char *text, Py_ssize_t length, long long *result) noexcept:
-    """A length as the protocol writes it; False for anything else."""
+cdef Py_ssize_t parse_length(const char *text, const char *end, long long *result) noexcept:
+    """Reads a length and its CRLF from `text`: how many bytes that took, 0 when the line is not
+    whole yet, -1 when it is no length as the protocol writes it."""
+    cdef const char *p = text
+    cdef const char *digits
     cdef bint negative = False
-    cdef long long value = 0
-    cdef Py_ssize_t i = 0
-    if length > 0 and text[0] == c'-':
+    cdef unsigned long long value = 0
+    if p < end and p[0] == c'-':
         negative = True
-        i = 1
-    if i == length or length - i > 18 or (text[i] == c'0' and length > 1):
-        return False
-    while i < length:
-        if text[i] < c'0' or text[i] > c'9':
-            return False
-        value = value * 10 + (text[i] - c'0')
-        i += 1
-    result[0] = -value if negative else value
-    return True
+        p += 1
+    digits = p
+    while p < end and c'0' <= p[0] <= c'9':
+        value = value * 10 + <unsigned long long>(p[0] - c'0')
+        p += 1
+    if end - p < 2:
+        # Not whole, unless what is there is wrong already: then more bytes cannot mend it.
+        return 0 if p == end or p[0] == c'\r' else -1
+    if p[0] != c'\r' or p == digits or p - digits > 18 or (digits[0] == c'0' and p - text > 1):
+        return -1
+    result[0] = -<long long>value if negative else <long long>value
+    return p + 2 - text
 
 
+@cython.final
 cdef class RequestReader:
     """Feed bytes, take requests. `bulk_length_max` in bytes follows proto-max-bulk-len."""
 
@@ -85,7 +90,7 @@ cdef class RequestReader:
         """Reads a request's first line; an inline request is returned at once."""
         cdef Buffer b = self.buffer
         cdef const char *line
-        cdef const char *end
+        cdef Py_ssize_t taken
         cdef long long count = 0
         cdef list args
         while b.start < b.end:
@@ -95,16 +100,18 @@ cdef class RequestReader:
                 if args is None or PyList_GET_SIZE(args) > 0:
                     return args
                 continue
-            end = <const char *>memchr(line, c'\r', b.end - b.start)
-            if end == NULL or end + 1 >= b.data + b.end:
+            taken = parse_length(line + 1, b.data + b.end, &count)
+            if taken == 0:
                 if b.end - b.start > INLINE_MAX:
                     raise ProtocolError("too big mbulk count string")
                 return None
-            if not parse_length(line + 1, end - line - 1, &count) or count > COUNT_MAX:
+            if taken < 0 or count > COUNT_MAX:
+                if memchr(line, c'\r', b.end - b.start) == NULL:
+                    return self.wait_for_line("too big mbulk count string")
                 raise ProtocolError("invalid multibulk length")
             if count > COUNT_UNAUTHENTICATED_MAX and not self.authenticated:
                 raise ProtocolError("unauthenticated multibulk length")
-            b.drop(end - line + 2)
+            b.drop(taken + 1)
             if count > 0:
                 self.wanted = count
                 # The list is made as large as announced only up to a bound: an announcement is
@@ -128,9 +135,16 @@ cdef class RequestReader:
         b.drop(length + 1)
         return split_inline(text)
 
+    cdef list wait_for_line(self, text):
+        """A wrong length whose line has no end yet: refused when the end is there, or too far."""
+        if self.buffer.end - self.buffer.start > INLINE_MAX:
+            raise ProtocolError(text)
+        return None
+
     cdef bint read_arguments(self) except -1:
         cdef Buffer b = self.buffer
         cdef bytes arg
+        cdef list args = self.args
         cdef Py_ssize_t length
         while self.wanted > 0:
             if self.bulk < 0 and not self.read_bulk_length():
@@ -141,15 +155,19 @@ cdef class RequestReader:
                     b.reserve(length + 2 - (b.end - b.start))
                 return False
             arg = self.argument(b.data + b.start, length)
-            if self.filled < PyList_GET_SIZE(self.args):
-                self.args[self.filled] = arg
+            if self.filled < PyList_GET_SIZE(args):
+                Py_INCREF(arg)
+                Py_DECREF(None)
+                PyList_SET_ITEM(args, self.filled, arg)
             else:
-                self.args.append(arg)
+                args.append(arg)
             self.filled += 1
             self.args_bytes += length
-            b.drop(length + 2)
+            b.start += length + 2
             self.bulk = -1
             self.wanted -= 1
+        if b.start == b.end:
+            b.clear()
         return True
 
     cdef inline bytes argument(self, const char *text, Py_ssize_t length):
@@ -167,23 +185,28 @@ cdef class RequestReader:
     cdef bint read_bulk_length(self) except -1:
         cdef Buffer b = self.buffer
         cdef const char *line = b.data + b.start
-        cdef Py_ssize_t held = b.end - b.start
-        cdef const char *end
         cdef long long length = 0
-        if held == 0:
+        cdef Py_ssize_t taken
+        if b.start == b.end:
             return False
-        end = <const char *>memchr(line, c'\r', held)
+        taken = -1 if line[0] != c'$' else parse_length(line + 1, b.data + b.end, &length)
+        if taken <= 0 or length < 0 or length > self.bulk_length_max:
+            return self.refuse_bulk_length(taken)
+        if length > BULK_UNAUTHENTICATED_MAX and not self.authenticated:
+            raise ProtocolError("unauthenticated bulk length")
+        b.start += taken + 1
+        self.bulk = length
+        return True
+
+    cdef bint refuse_bulk_length(self, Py_ssize_t taken) except -1:
+        """Not a length that can be taken: False while its line has no end, an error after it."""
+        cdef Buffer b = self.buffer
+        cdef const char *line = b.data + b.start
+        cdef const char *end = <const char *>memchr(line, c'\r', b.end - b.start)
         if end == NULL or end + 1 >= b.data + b.end:
-            if held > INLINE_MAX:
+            if b.end - b.start > INLINE_MAX:
                 raise ProtocolError("too big bulk count string")
             return False
         if line[0] != c'$':
             raise ProtocolError(f"expected '$', got '{chr(<unsigned char>line[0])}'")
-        if (not parse_length(line + 1, end - line - 1, &length) or length < 0
-                or length > self.bulk_length_max):
-            raise ProtocolError("invalid bulk length")
-        if length > BULK_UNAUTHENTICATED_MAX and not self.authenticated:
-            raise ProtocolError("unauthenticated bulk length")
-        b.drop(end - line + 2)
-        self.bulk = length
-        return True
+        raise ProtocolError("invalid bulk length")

@@ -1,6 +1,7 @@
 # ReplyWriter: values to bytes. The table of what may be written is in cache_server/wire/replies.py.
 
 cdef object STATUS = Status
+cdef object OK_STATUS = _OK
 cdef object RAW = Raw
 cdef object NO_REPLY = _NO_REPLY
 cdef object NULL_ARRAY = _NULL_ARRAY
@@ -30,9 +31,6 @@ cdef inline Py_ssize_t format_integer(char *out, long long value) noexcept:
 
 cdef class ReplyWriter:
     """Encodes replies into one growing buffer. `protocol` is 2 or 3."""
-
-    cdef Buffer buffer
-    cdef public int protocol
 
     def __init__(self):
         self.buffer = Buffer()
@@ -73,6 +71,8 @@ cdef class ReplyWriter:
                 self.buffer.append("_\r\n", 3)
             else:
                 self.buffer.append("$-1\r\n", 5)
+        elif value is OK_STATUS:
+            self.buffer.append("+OK\r\n", 5)
         elif kind is STATUS or kind is RAW:
             self.write_raw(value.encoded)
         elif kind is list:

@@ -1,15 +1,17 @@
 cimport cython
 from cache_server.client cimport Client
+from cache_server.commands.propagation cimport Propagation
 from cache_server.commands.table cimport Command
 from cache_server.keyspace.database cimport Keyspace
 cimport cache_server._core._core as compiled_core
 
 cdef int _GATED
 
+@cython.final
 cdef class Dispatcher:
     cdef public object server
     cdef public Keyspace keyspace
-    cdef public object propagation
+    cdef public Propagation propagation
     cdef public dict commands
     cdef public dict lookup
     cdef public int gates

@@ -184,8 +184,7 @@ class Dispatcher:
         client.effects = None
         propagation = self.propagation
         if changed:
-            client.write_offset = -1  # the offset of this write: known when the unit is written
-            self.server.client_wrote(client)
+            client.write_offset = -1  # WAIT waits for all that was written until then
         if not propagation.active or client.flags & states.REPLAY:
             return
         if client.flags & states.LEADER:

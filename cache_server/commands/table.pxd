@@ -1,3 +1,6 @@
+cimport cython
+
+@cython.final
 cdef class Command:
     cdef public object name
     cdef public object container

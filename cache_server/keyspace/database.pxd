@@ -1,12 +1,14 @@
 cimport cython
 from cache_server.structures.table cimport Table
 
+@cython.final
 @cython.freelist(512)
 cdef class Entry:
     cdef public object value
     cdef public long long expire_ms
     cdef public long long access
 
+@cython.final
 cdef class Keyspace:
     cdef public object rng
     cdef public long long now_ms
@@ -24,6 +26,7 @@ cdef class Keyspace:
     cdef public object on_ready
     cdef public list databases
 
+@cython.final
 cdef class Database:
     cdef public Keyspace keyspace
     cdef public int index

@@ -5,6 +5,7 @@ cdef unsigned long _reverse(unsigned long value)
 cdef unsigned long _END
 cdef Py_ssize_t _BUCKET_KEYS
 
+@cython.final
 cdef class Table:
     cdef public list buckets
     cdef public Py_ssize_t used
@@ -12,7 +13,8 @@ cdef class Table:
     cdef public int frozen
 
     @cython.locals(code=Py_hash_t, index=Py_ssize_t)
-    cpdef Py_ssize_t bucket_index(self, bytes key)
+    cpdef Py_ssize_t bucket_index(self, bytes key) except -1
+    @cython.locals(bucket=dict)
     cpdef get(self, bytes key)
     @cython.locals(bucket=dict, before=Py_ssize_t)
     cpdef bint set(self, bytes key, value) except *

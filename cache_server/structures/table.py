@@ -73,9 +73,8 @@ class Table:
 
     def get(self, key: bytes) -> Any:
         """The value of `key`, or None."""
-        if self.mask == 0:
-            return self.buckets[0].get(key)
-        return self.buckets[self.bucket_index(key)].get(key)
+        bucket = self.buckets[0] if self.mask == 0 else self.buckets[self.bucket_index(key)]
+        return bucket.get(key)
 
     def set(self, key: bytes, value: Any) -> bool:
         """Puts the value; True when the key is new."""
