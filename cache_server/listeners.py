@@ -1,0 +1,200 @@
+"""Where the server listens: the addresses of `bind` at `port`, and a unix socket.
+
+Addresses are bound at once and served when `accept` is called, so that a taken port is known before
+any data is loaded. Changing `port` or `bind` at run time binds the new sockets first and lets the old
+ones go only when all of them are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from cache_server.config import Config
+from cache_server.config_kinds import ConfigError
+
+log = logging.getLogger("cache_server")
+
+#: What an address that need not exist (`-::1`) may fail with.
+_NOT_HERE = (
+    "Address family not supported by protocol",
+    "Cannot assign requested address",
+    "Protocol not available",
+    "Protocol not supported",
+)
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on; the text names it and the reason."""
+
+
+class Listeners:
+    """The open listening sockets. `factory` makes the protocol of an accepted connection."""
+
+    def __init__(self, config: Config, loop: Any, factory: Callable[[], Any]) -> None:
+        self.config = config
+        self.loop = loop
+        self.factory = factory
+        self._sockets: list[socket.socket] = []
+        self._unix: socket.socket | None = None
+        self._servers: dict[int, Any] = {}
+        self._tasks: set[Any] = set()
+        self._accepting = False
+        config.on_change["port"] = lambda _: self._rebind("Unable to listen on this port. ")
+        config.on_change["bind"] = lambda _: self._rebind("Failed to bind to specified addresses. ")
+
+    def bind(self) -> None:
+        """Binds everything the settings name. Raises ListenError, logged already."""
+        config = self.config
+        try:
+            self._sockets = self._bind_all()
+        except ListenError:
+            log.warning("Failed listening on port %d (TCP), aborting.", config.port)
+            raise
+        if config.unixsocket:
+            try:
+                self._unix = self._bind_unix()
+            except OSError as error:
+                log.warning("Failed opening Unix socket: bind: %s", error.strerror)
+                raise ListenError(str(error)) from None
+        if not self._sockets and self._unix is None:
+            log.warning("Configured to not listen anywhere, exiting.")
+            raise ListenError("nowhere to listen")
+
+    async def accept(self) -> None:
+        """Starts to accept connections."""
+        self._accepting = True
+        for sock in self._all():
+            await self._serve(sock)
+
+    def close(self) -> None:
+        """Accepts no more; removes the unix socket's file."""
+        for sock in self._all():
+            self._close_socket(sock)
+        if self._unix is not None:
+            log.info("Removing the unix socket file.")
+            try:
+                os.unlink(self.config.unixsocket)
+            except OSError as error:
+                log.warning("Error removing the unix socket file: %s", error.strerror)
+        self._sockets = []
+        self._unix = None
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _all(self) -> list[socket.socket]:
+        return self._sockets + ([self._unix] if self._unix is not None else [])
+
+    def _bind_all(self) -> list[socket.socket]:
+        bound: list[socket.socket] = []
+        if not self.config.port:
+            return bound
+        for word in self.config.bind:
+            optional, address = word.startswith("-"), word.removeprefix("-")
+            try:
+                bound.append(self._bind_one(address))
+            except OSError as error:
+                reason = error.strerror or str(error)
+                log.warning(
+                    "Could not create server TCP listening socket %s:%d: bind: %s",
+                    address,
+                    self.config.port,
+                    reason,
+                )
+                if optional and reason in _NOT_HERE:
+                    continue
+                for sock in bound:
+                    sock.close()
+                raise ListenError(f"{address}:{self.config.port}: {reason}") from None
+        return bound
+
+    def _bind_one(self, address: str) -> socket.socket:
+        ipv6 = ":" in address
+        host = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
+        sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ipv6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, self.config.port))
+            sock.listen(self.config.tcp_backlog)
+            sock.setblocking(False)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _bind_unix(self) -> socket.socket:
+        path = self.config.unixsocket
+        if os.path.exists(path):
+            os.unlink(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(path)
+        sock.listen(self.config.tcp_backlog)
+        sock.setblocking(False)
+        if self.config.unixsocketperm:
+            os.chmod(path, self.config.unixsocketperm)
+        return sock
+
+    async def _serve(self, sock: socket.socket) -> None:
+        backlog = self.config.tcp_backlog
+        if sock.family == socket.AF_UNIX:
+            server = await self.loop.create_unix_server(self.factory, sock=sock, backlog=backlog)
+        else:
+            server = await self.loop.create_server(self.factory, sock=sock, backlog=backlog)
+        self._servers[id(sock)] = server
+
+    def _close_socket(self, sock: socket.socket) -> None:
+        server = self._servers.pop(id(sock), None)
+        if server is not None:
+            server.close()
+        sock.close()
+
+    def _rebind(self, refusal: str) -> None:
+        """After CONFIG SET port or bind. Raises ConfigError with everything as it was."""
+        kept = {_address_of(sock): sock for sock in self._sockets}
+        try:
+            fresh = self._replace(kept)
+        except ListenError:
+            raise ConfigError(refusal + "Check server logs.") from None
+        for sock in self._sockets:
+            if sock not in fresh:
+                self._close_socket(sock)
+        added = [sock for sock in fresh if sock not in self._sockets]
+        self._sockets = fresh
+        for sock in added if self._accepting else []:
+            self._background(self._serve(sock))
+
+    def _replace(self, kept: dict[tuple[str, int], socket.socket]) -> list[socket.socket]:
+        """The sockets for the settings, those that stay among them. Raises ListenError."""
+        port = self.config.port
+        hosts = [word.removeprefix("-") for word in self.config.bind] if port else []
+        staying = [host for host in hosts if (_plain(host), port) in kept]
+        if len(staying) == len(hosts):
+            return [kept[_plain(host), port] for host in hosts]
+        if staying:
+            # The same port with more or fewer addresses: those we hold are not bound twice.
+            words = self.config.bind
+            self.config.bind = [word for word in words if word.removeprefix("-") not in staying]
+            try:
+                return [kept[_plain(host), port] for host in staying] + self._bind_all()
+            finally:
+                self.config.bind = words
+        return self._bind_all()
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _plain(address: str) -> str:
+    return {"*": "0.0.0.0", "::*": "::"}.get(address, address)
+
+
+def _address_of(sock: socket.socket) -> tuple[str, int]:
+    name = sock.getsockname()
+    return str(name[0]), int(name[1])
