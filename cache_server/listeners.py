@@ -1,8 +1,8 @@
 """Where the server listens: the addresses of `bind` at `port`, and a unix socket.
 
 Addresses are bound at once and served when `accept` is called, so that a taken port is known before
-any data is loaded. Changing `port` or `bind` at run time binds the new sockets first and lets the old
-ones go only when all of them are there.
+any data is loaded. Changing `port` or `bind` at run time binds the new sockets first and lets the
+old ones go only when all of them are there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Listeners:
         """Binds everything the settings name. Raises ListenError, logged already."""
         config = self.config
         try:
-            self._sockets = self._bind_all()
+            self._sockets = self._bind_all(config.bind)
         except ListenError:
             log.warning("Failed listening on port %d (TCP), aborting.", config.port)
             raise
@@ -88,11 +88,11 @@ class Listeners:
     def _all(self) -> list[socket.socket]:
         return self._sockets + ([self._unix] if self._unix is not None else [])
 
-    def _bind_all(self) -> list[socket.socket]:
+    def _bind_all(self, words: list[str]) -> list[socket.socket]:
         bound: list[socket.socket] = []
         if not self.config.port:
             return bound
-        for word in self.config.bind:
+        for word in words:
             optional, address = word.startswith("-"), word.removeprefix("-")
             try:
                 bound.append(self._bind_one(address))
@@ -171,19 +171,16 @@ class Listeners:
     def _replace(self, kept: dict[tuple[str, int], socket.socket]) -> list[socket.socket]:
         """The sockets for the settings, those that stay among them. Raises ListenError."""
         port = self.config.port
-        hosts = [word.removeprefix("-") for word in self.config.bind] if port else []
-        staying = [host for host in hosts if (_plain(host), port) in kept]
-        if len(staying) == len(hosts):
-            return [kept[_plain(host), port] for host in hosts]
-        if staying:
-            # The same port with more or fewer addresses: those we hold are not bound twice.
-            words = self.config.bind
-            self.config.bind = [word for word in words if word.removeprefix("-") not in staying]
-            try:
-                return [kept[_plain(host), port] for host in staying] + self._bind_all()
-            finally:
-                self.config.bind = words
-        return self._bind_all()
+        words = self.config.bind if port else []
+        staying: list[socket.socket] = []
+        missing: list[str] = []
+        for word in words:
+            sock = kept.get((_plain(word.removeprefix("-")), port))
+            if sock is None:
+                missing.append(word)
+            else:
+                staying.append(sock)
+        return staying + self._bind_all(missing)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

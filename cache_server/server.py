@@ -12,18 +12,17 @@ import logging
 import secrets
 import socket
 import time
-from typing import Any
 
-from cache_server import client as states
 from cache_server.client import Client
 from cache_server.commands import registry
-from cache_server.commands.dispatch import Dispatcher
+from cache_server.commands.dispatch import GATE_LOADING, Dispatcher
 from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
 from cache_server.config import Config
 from cache_server.connection import Connection
 from cache_server.errors import ProtocolError
 from cache_server.keyspace.database import Keyspace
+from cache_server.listeners import Listeners
 from cache_server.observe.stats import Stats
 
 log = logging.getLogger("cache_server")
@@ -57,31 +56,42 @@ class Server:
         self.clients: dict[int, Client] = {}
         self._next_client_id = 1
         self.parts: list[Part] = []
-        self._listeners: list[asyncio.AbstractServer] = []
+        self.listeners = Listeners(config, loop, lambda: Connection(self))
+        #: The exit code, once the server is to end.
+        self.finished: asyncio.Future[int] = loop.create_future()
         registry.register_all(self.dispatcher)
 
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Starts the parts, then listens. Raises OSError where an address is taken."""
+        """Accepts clients, then starts the parts: who comes before they are ready is told LOADING.
+
+        The addresses have to be bound. What a part raises ends the start."""
+        self.dispatcher.gates |= GATE_LOADING
+        await self.listeners.accept()
         for part in self.parts:
             await part.start()
-        if self.config.port:
-            listener = await self.loop.create_server(
-                lambda: Connection(self), "127.0.0.1", self.config.port, backlog=self.config.tcp_backlog
-            )
-            self._listeners.append(listener)
+        self.dispatcher.gates &= ~GATE_LOADING
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
 
     async def stop(self) -> None:
         """Closes the listeners and all clients, then stops the parts in reverse order."""
-        for listener in self._listeners:
-            listener.close()
+        self.listeners.close()
         for client in list(self.clients.values()):
             if client.connection is not None:
                 client.connection.close()
         for part in reversed(self.parts):
             await part.stop()
+
+    def finish(self, code: int = 0) -> None:
+        """The server is to end with this exit code."""
+        if not self.finished.done():
+            self.finished.set_result(code)
+
+    def signalled(self, name: str) -> None:
+        """SIGTERM or SIGINT arrived."""
+        log.warning("Received %s scheduling shutdown...", name)
+        self.finish()
 
     def _cron(self) -> None:
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
@@ -98,7 +108,7 @@ class Server:
         client.created_ms = client.active_ms = time.time_ns() // 1_000_000
         return client
 
-    def client_connected(self, connection: Connection, sock: socket.socket | None) -> None:
+    def client_connected(self, connection: Connection, _sock: socket.socket | None) -> None:
         self.stats.connections += 1
         self.clients[connection.client.id] = connection.client
 
@@ -119,7 +129,9 @@ class Server:
 
     # -- what the dispatcher asks --------------------------------------------------------------
 
-    def command_was_slow(self, client: Client, cmd: Command, args: list[bytes], spent_ns: int) -> None:
+    def command_was_slow(
+        self, client: Client, cmd: Command, args: list[bytes], spent_ns: int
+    ) -> None:
         """A command ran longer than slowlog-log-slower-than."""
 
     def serve_blocked(self) -> None:

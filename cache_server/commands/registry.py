@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from cache_server.commands.dispatch import Dispatcher
+from cache_server.config_kinds import ConfigError
 
 #: Modules that have a `COMMANDS` list.
 MODULES = (
@@ -30,3 +31,21 @@ def register_all(dispatcher: Dispatcher) -> None:
     for name in MODULES:
         for row in import_module(name).COMMANDS:
             dispatcher.register(row)
+
+
+def rename_command(dispatcher: Dispatcher, old: str, new: str) -> None:
+    """rename-command: calls `old` by `new` from now on, or not at all where `new` is empty.
+
+    Raises ConfigError with Redis's text."""
+    old_name, new_name = (word.encode("utf-8", "surrogateescape").lower() for word in (old, new))
+    row = dispatcher.commands.get(old_name)
+    if row is None:
+        raise ConfigError("No such command in rename-command")
+    if new_name in dispatcher.commands:
+        raise ConfigError("Target command name already exists")
+    del dispatcher.commands[old_name]
+    for spelling in [name for name, known in dispatcher.lookup.items() if known is row]:
+        del dispatcher.lookup[spelling]
+    if new_name:
+        dispatcher.commands[new_name] = row
+        dispatcher.lookup[new_name] = row
