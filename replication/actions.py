@@ -1,0 +1,244 @@
+"""Actions: all that the machines may ask of their shell.
+
+Carried out in the order given. `after` names what must be durable before an action may be seen by
+anyone else: with it the ordering contract is part of the type and not of the caller's memory. A
+shell that keeps nothing on disk has nothing to wait for.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class Durable(enum.Enum):
+    """What has to be on disk first."""
+
+    NOTHING = "nothing"
+    HISTORY = "history"
+    """The ids, epoch and position of this node's history (`RecordHistory`)."""
+    STREAM = "stream"
+    """The stream up to the position in the action, where the node logs its stream at all."""
+
+
+class LogLevel(enum.Enum):
+    """How loudly to say it, in Redis's words."""
+
+    VERBOSE = "verbose"
+    NOTICE = "notice"
+    WARNING = "warning"
+
+
+class Action:
+    """Base of all actions."""
+
+    __slots__ = ()
+    after: ClassVar[Durable] = Durable.NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Action):
+    """Write a line to the server's log."""
+
+    level: LogLevel
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHistory(Action):
+    """The history's ids or epoch have changed: make them durable if the node keeps any state."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForceSelect(Action):
+    """Begin the next propagated command with `SELECT`: someone joins who knows no database."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropFollowers(Action):
+    """Close all follower links: the history has changed under them and they must ask again."""
+
+    reason: str
+
+
+# Asked by the serving side
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Action):
+    """The answer to the command that was just received on `link`, already encoded."""
+
+    link: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Action):
+    """Write `data` to a follower."""
+
+    link: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink(Action):
+    """Close a follower's connection. The machine has already forgotten it."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSnapshot(Action):
+    """Fix the data set as it is now, at `position`, and make ready to read it out in chunks.
+
+    `spooled` asks for its whole length (`SnapshotSpooled`) before the first chunk is pulled.
+    """
+
+    snapshot: int
+    position: int
+    spooled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullSnapshot(Action):
+    """Produce the next chunk."""
+
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbortSnapshot(Action):
+    """Nobody needs this snapshot any more, or it has been read to its end."""
+
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitDone(Action):
+    """Answer a waiting client with the number of followers that have its writes."""
+
+    waiter: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseWrites(Action):
+    """Hold writes, expiry and eviction until `ResumeWrites`: a handover drains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeWrites(Action):
+    """The handover is over, whoever leads now."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver(Action):
+    """Start following `host`:`port` with a request that it take over."""
+
+    after: ClassVar[Durable] = Durable.STREAM
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack(Action):
+    """The handover failed: stop following and lead again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote(Action):
+    """Our leader asks us to take over: stop following and lead, before any further action."""
+
+
+@dataclass(frozen=True, slots=True)
+class YieldTo(Action):
+    """A peer knows of a higher epoch than ours: someone else leads, or has led since."""
+
+    epoch: int
+
+
+# Asked by the following side
+
+
+@dataclass(frozen=True, slots=True)
+class Dial(Action):
+    """Connect to the leader; answer with `LeaderConnected` or `LeaderUnreachable`."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendToLeader(Action):
+    """Write to the leader."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendAck(Action):
+    """Write an acknowledgement of `position` to the leader."""
+
+    after: ClassVar[Durable] = Durable.STREAM
+    position: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLeaderLink(Action):
+    """Close the connection to the leader (or give up dialling). No `LeaderLinkClosed` follows."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBegin(Action):
+    """A snapshot follows: make a fresh, empty data set beside the one that is served."""
+
+    replid: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadChunk(Action):
+    """The next verified bytes of the snapshot."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCommit(Action):
+    """The snapshot is complete: put the fresh data set in place of the old one, or refuse.
+
+    Answer with `SnapshotLoaded` or `SnapshotRejected`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAbort(Action):
+    """Throw the fresh data set away and go on serving the old one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyStream(Action):
+    """Execute the commands in these verified bytes; report `StreamApplied` before the next event.
+
+    A command may be cut at the end: keep the rest for the next call.
+    """
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset(Action):
+    """Forget an unfinished command or transaction; the stream resumes at a command's beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverAnswered(Action):
+    """What came of a handover; pass it to the leader machine as `HandoverEnded`."""
+
+    accepted: bool
+    reason: str

@@ -1,0 +1,63 @@
+"""Limits of replication: each with its unit and its reason.
+
+What a peer can make us hold in memory is bounded here; what an operator may tune arrives in the
+settings of the machines (`LeaderSettings`, `FollowerSettings`) instead. The relations at the end
+are checked when the module is imported.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+REPLID_LENGTH: Final = 40
+"""Characters of a replication id: 160 random bits in hexadecimal, as Redis has it."""
+
+NO_REPLID: Final = "0" * REPLID_LENGTH
+"""The second id of a history that has never changed hands."""
+
+EOF_MARK_LENGTH: Final = 40
+"""Bytes of the mark that ends a snapshot whose length was not announced (`$EOF:<mark>`)."""
+
+FRAME_BODY_BYTES_MAX: Final = 1 * MIB
+"""Longest body of a frame. A reader holds a whole body before it may use one byte of it, so this
+is what a peer can make it hold; appending more in one go makes several frames."""
+
+SNAPSHOT_CHUNK_BYTES: Final = 64 * KIB
+"""Size of snapshot chunk the shell should aim at: large enough that header and checksum vanish,
+small enough that producing one does not delay other clients by more than a millisecond."""
+
+SEND_BYTES_MAX: Final = 1 * MIB
+"""Most stream bytes handed to one link in one action, so that a lagging follower does not copy
+the whole backlog into its socket buffer at once."""
+
+HANDSHAKE_LINE_BYTES_MAX: Final = 1024
+"""Longest reply line a follower reads before the stream begins (Redis reads as much)."""
+
+BACKLOG_BYTES_MIN: Final = 16 * KIB
+"""Smallest backlog kept whatever the configuration says."""
+
+KEEPALIVE_INTERVAL_MS: Final = 1000
+"""How often a newline or an empty snapshot frame tells a waiting peer that we live."""
+
+ACK_INTERVAL_MS: Final = 1000
+"""How often a follower reports its position without being asked (Redis: once a second)."""
+
+RECONNECT_INTERVAL_MS: Final = 1000
+"""Pause between two attempts to reach the leader (Redis: one attempt per cron second)."""
+
+SNAPSHOT_LENGTH_BYTES_MAX: Final = 1 << 46
+"""Longest announced snapshot believed. A larger number is a broken peer, not a data set."""
+
+POSITION_MAX: Final = (1 << 63) - 1
+"""Largest stream position: offsets are signed 64-bit numbers on the wire."""
+
+EPOCH_MAX: Final = (1 << 63) - 1
+"""Largest epoch, for the same reason."""
+
+FRAMES_VERSION: Final = 1
+"""Version of the frame layout offered in `REPLCONF capa frames`; part of the frame's magic."""
+
+assert SNAPSHOT_CHUNK_BYTES <= FRAME_BODY_BYTES_MAX
+assert HANDSHAKE_LINE_BYTES_MAX > 5 * REPLID_LENGTH, "a FULLRESYNC line must fit"
+assert len(NO_REPLID) == REPLID_LENGTH

@@ -1,0 +1,220 @@
+"""Events: all that may come into the machines.
+
+A link is named by a number that the shell chooses and never uses twice. Positions count stream
+bytes from zero. The leader machine takes the first group, the follower machine the second.
+"""
+
+from dataclasses import dataclass
+
+
+class Event:
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+# What the serving side (leader machine) hears
+
+
+@dataclass(frozen=True, slots=True)
+class ReplconfReceived(Event):
+    """`REPLCONF name value ...` from a peer that is not (yet) acknowledging."""
+
+    link: int
+    options: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PsyncReceived(Event):
+    """`PSYNC replid wanted [FAILOVER]`. `address` is the peer's, as seen by the socket."""
+
+    link: int
+    address: str
+    replid: str
+    wanted: int
+    failover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReceived(Event):
+    """`SYNC`: a peer that cannot resume and does not acknowledge."""
+
+    link: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class AckReceived(Event):
+    """`REPLCONF ACK position [FACK log_position] [HISTORY checksum]`."""
+
+    link: int
+    position: int
+    log_position: int | None = None
+    checksum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveReceived(Event):
+    """A bare newline: the follower is busy but alive."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPaused(Event):
+    """The link's socket buffer is over its high mark: send it nothing more."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResumed(Event):
+    """The link's socket buffer has drained."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClosed(Event):
+    """The link is gone, whoever closed it."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSpooled(Event):
+    """A spooled snapshot is complete; its length is known and it can be pulled."""
+
+    snapshot: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotChunk(Event):
+    """The next bytes of a snapshot, in answer to one `PullSnapshot`."""
+
+    snapshot: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFinished(Event):
+    """In answer to `PullSnapshot`: there is no more."""
+
+    snapshot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFailed(Event):
+    """The snapshot could not be produced."""
+
+    snapshot: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitStarted(Event):
+    """`WAIT`: tell `waiter` when `count` followers have acknowledged `position`."""
+
+    waiter: int
+    position: int
+    count: int
+    deadline_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitCancelled(Event):
+    """The waiting client is gone."""
+
+    waiter: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverRequested(Event):
+    """`FAILOVER [TO host port [FORCE]] [TIMEOUT ms]`, already checked by `failover_refusal`."""
+
+    target: tuple[str, int] | None = None
+    force: bool = False
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverAborted(Event):
+    """`FAILOVER ABORT`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverEnded(Event):
+    """The follower machine has asked the target to take over, and this came of it."""
+
+    accepted: bool
+    reason: str = ""
+
+
+# What the following side (follower machine) hears
+
+
+@dataclass(frozen=True, slots=True)
+class FollowRequested(Event):
+    """Follow the leader at `host`:`port`. `handover` asks it to take over from us first."""
+
+    host: str
+    port: int
+    handover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnfollowRequested(Event):
+    """Stop following (the shell promotes this node next)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderConnected(Event):
+    """The dialled connection stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderUnreachable(Event):
+    """The dialled connection failed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderBytes(Event):
+    """Bytes from the leader."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderLinkClosed(Event):
+    """The connection to the leader is gone."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamApplied(Event):
+    """Every command that ends at or before `position` has been executed."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetackReceived(Event):
+    """`REPLCONF GETACK` was read in the stream; `position` is where that command begins."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotLoaded(Event):
+    """In answer to `LoadCommit`: the new data set has replaced the old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRejected(Event):
+    """The snapshot cannot be loaded; the old data set is as it was."""
+
+    reason: str

@@ -1,0 +1,773 @@
+"""The following side of replication: find the leader, agree where to go on, apply what is verified.
+
+    IDLE --follow--> WAITING --> DIALLING --> HELLO --> CONFIGURING --> ASKING
+                       ^                                               |      |
+                       |                                      CONTINUE |      | FULLRESYNC
+                       |                                               v      v
+                       +---- any failure, from any state ---------- STREAM <- COMMITTING <- LOADING
+
+- HELLO: `PING`. CONFIGURING: `AUTH`, `REPLCONF`s, and if the leader knows frames, our epoch and
+  history checksum. ASKING: `PSYNC` (or `SYNC`, for a leader that does not know PSYNC).
+- LOADING: a snapshot arrives beside the data that is still served. COMMITTING: it is complete and
+  takes the old data's place, or is refused. STREAM: bytes are verified, applied, relayed.
+
+What is verified is not yet applied: the shell executes whole commands and tells how far it got
+(`StreamApplied`). Only then do the bytes enter our backlog, as the leader sealed them, and count
+in our position; so wherever this node is cut, promoted or asked to resume, its position is that of
+its data. A frame of which only a part was applied when the link broke is cut there.
+
+A damaged frame is refused by the reader, counted, and the link is dropped and dialled again at
+once: the leader continues from our position, without a full sync. Frames that are sound but do not
+fit our history checksum mean that the two of us have diverged: then only a full sync helps.
+
+Invariants: `backlog.end <= position <= received`; what lies between is `_pending`; outside STREAM
+nothing is pending.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from replication import actions as act
+from replication import events as ev
+from replication.actions import Action, Log, LogLevel
+from replication.backlog import Backlog
+from replication.checksum import crc32c, history_checksum
+from replication.constants import (
+    ACK_INTERVAL_MS,
+    FRAMES_VERSION,
+    HANDSHAKE_LINE_BYTES_MAX,
+    KEEPALIVE_INTERVAL_MS,
+    POSITION_MAX,
+    RECONNECT_INTERVAL_MS,
+)
+from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
+from replication.frames import parse as parse_frame
+from replication.full_sync import SnapshotError, SnapshotReceiver
+from replication.history import History, HistoryMark, is_replid
+from replication.settings import FollowerSettings
+
+
+class FollowerState(enum.Enum):
+    """Where the link to the leader is."""
+
+    IDLE = "idle"
+    WAITING = "waiting"
+    DIALLING = "dialling"
+    HELLO = "hello"
+    CONFIGURING = "configuring"
+    ASKING = "asking"
+    LOADING = "loading"
+    COMMITTING = "committing"
+    STREAM = "stream"
+
+
+_S = FollowerState
+_FAILURE: Final = frozenset({_S.WAITING, _S.IDLE})
+
+FOLLOWER_EDGES: Final[dict[FollowerState, frozenset[FollowerState]]] = {
+    _S.IDLE: frozenset({_S.WAITING}),
+    _S.WAITING: frozenset({_S.DIALLING, _S.IDLE}),
+    _S.DIALLING: frozenset({_S.HELLO}) | _FAILURE,
+    _S.HELLO: frozenset({_S.CONFIGURING}) | _FAILURE,
+    _S.CONFIGURING: frozenset({_S.ASKING}) | _FAILURE,
+    _S.ASKING: frozenset({_S.STREAM, _S.LOADING}) | _FAILURE,
+    _S.LOADING: frozenset({_S.COMMITTING}) | _FAILURE,
+    _S.COMMITTING: frozenset({_S.STREAM}) | _FAILURE,
+    _S.STREAM: _FAILURE,
+}
+
+ROLE_WORDS: Final = {
+    _S.IDLE: "none",
+    _S.WAITING: "connect",
+    _S.DIALLING: "connecting",
+    _S.HELLO: "handshake",
+    _S.CONFIGURING: "handshake",
+    _S.ASKING: "handshake",
+    _S.LOADING: "sync",
+    _S.COMMITTING: "sync",
+    _S.STREAM: "connected",
+}
+"""The states in ROLE's reply."""
+
+_HANDSHAKE: Final = frozenset({_S.HELLO, _S.CONFIGURING, _S.ASKING})
+_SYNCING: Final = frozenset({_S.LOADING, _S.COMMITTING})
+_LINKED: Final = _HANDSHAKE | _SYNCING | {_S.STREAM}
+
+
+@dataclass(slots=True)
+class FollowerStats:
+    """Counters for INFO. They only rise."""
+
+    frames_rejected: int = 0
+    snapshots_rejected: int = 0
+    histories_diverged: int = 0
+    full_syncs: int = 0
+    partial_syncs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What the leader's answer to PSYNC says of its history at the position where we begin."""
+
+    epoch: int
+    mark: HistoryMark
+
+
+@dataclass(slots=True)
+class Follower:
+    """The machine. It shares `history` and `backlog` with the node's `Leader` machine."""
+
+    history: History
+    backlog: Backlog
+    settings: FollowerSettings
+    resumable: bool = False
+    """Whether history and backlog describe the data set, so that PSYNC may ask to go on."""
+    wall_offset_ms: int = 0
+    host: str = ""
+    port: int = 0
+    state: FollowerState = FollowerState.IDLE
+    stats: FollowerStats = field(default_factory=FollowerStats)
+    framed: bool = False
+    """Whether this link carries frames."""
+    heard_ms: int = 0
+    down_since_ms: int | None = None
+    leader_timestamp_ms: int = 0
+    """When the leader wrote what was last applied, by its clock."""
+    snapshot: SnapshotReceiver | None = None
+    _position: int = 0
+    _received: int = 0
+    _pending: deque[Frame] = field(default_factory=deque)
+    _pending_raw: bytearray = field(default_factory=bytearray)
+    _actions: list[Action] = field(default_factory=list)
+    _line: bytes = b""
+    _replies_due: deque[str] = field(default_factory=deque)
+    _reader: FrameReader | None = None
+    _refusal: Exception | None = None
+    """Why the link is to be given up as soon as the frames before the bad one are applied."""
+    _stream_epoch: int = 0
+    _offer: _Offer | None = None
+    _new_replid: str = ""
+    _new_position: int = 0
+    _handover: bool = False
+    _asked_sync: bool = False
+    _held: bytes = b""
+    _retry_ms: int = 0
+    _rejected_position: int = -1
+    _acked_ms: int = 0
+    _ack_due: bool = False
+    _kept_alive_ms: int = 0
+
+    # driving
+
+    def receive(self, event: ev.Event, now_ms: int) -> None:
+        """Takes one event. Raises `KeyError` for an event that is not this machine's."""
+        _HANDLERS[type(event)](self, event, now_ms)
+
+    def tick(self, now_ms: int) -> None:
+        """Does what is due by the clock. Ten times a second is often enough."""
+        state = self.state
+        if state is _S.WAITING:
+            if now_ms >= self._retry_ms:
+                self._dial(now_ms)
+            return
+        if state is _S.IDLE:
+            return
+        if now_ms - self.heard_ms > self.settings.timeout_ms and state is not _S.COMMITTING:
+            self._fail(_TIMEOUT_TEXTS.get(state, _TIMEOUT_TEXTS[_S.HELLO]), now_ms)
+        elif state is _S.STREAM:
+            if now_ms - self._acked_ms >= ACK_INTERVAL_MS:
+                self._ack(self.position, now_ms)
+        elif state in _SYNCING and now_ms - self._kept_alive_ms >= KEEPALIVE_INTERVAL_MS:
+            self._kept_alive_ms = now_ms
+            self._do(act.SendToLeader(b"\n"))
+
+    def take_actions(self) -> list[Action]:
+        """Hands over what is to be done, in order, and forgets it."""
+        taken = self._actions
+        self._actions = []
+        return taken
+
+    # what others ask
+
+    @property
+    def following(self) -> bool:
+        """Whether this node has a leader at all."""
+        return self.state is not _S.IDLE
+
+    @property
+    def connected(self) -> bool:
+        """`master_link_status`: the stream is flowing."""
+        return self.state is _S.STREAM
+
+    @property
+    def syncing(self) -> bool:
+        """`master_sync_in_progress`: a snapshot is being received."""
+        return self.state in _SYNCING
+
+    @property
+    def position(self) -> int:
+        """How much of the stream is in the data set."""
+        return self._position if self.state is _S.STREAM else self.backlog.end
+
+    @property
+    def received_position(self) -> int:
+        """How much of the stream has come and been verified."""
+        return self._received if self.state is _S.STREAM else self.backlog.end
+
+    # following and not
+
+    def _on_follow(self, event: ev.FollowRequested, now_ms: int) -> None:
+        if self.state is not _S.IDLE:
+            self._close("following another leader")
+            self._become(_S.IDLE)
+        self.host, self.port, self._handover = event.host, event.port, event.handover
+        self._rejected_position = -1
+        self._asked_sync = False
+        self.down_since_ms = now_ms
+        self._become(_S.WAITING)
+        self._log(LogLevel.NOTICE, f"Connecting to MASTER {self.host}:{self.port}")
+        self._dial(now_ms)
+
+    def _on_unfollow(self, event: ev.UnfollowRequested, now_ms: int) -> None:
+        if self.state is not _S.IDLE:
+            self._close("no longer following")
+            self._become(_S.IDLE)
+        self._handover = False
+
+    def _dial(self, now_ms: int) -> None:
+        self._become(_S.DIALLING)
+        self.heard_ms = now_ms
+        self._do(act.Dial(self.host, self.port))
+
+    def _on_connected(self, event: ev.LeaderConnected, now_ms: int) -> None:
+        if self.state is not _S.DIALLING:
+            return
+        self.heard_ms = now_ms
+        self._line = b""
+        self.framed = False
+        self._offer = None
+        self._reader = None
+        self._become(_S.HELLO)
+        self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync started")
+        self._do(act.SendToLeader(_command(b"PING")))
+
+    def _on_unreachable(self, event: ev.LeaderUnreachable, now_ms: int) -> None:
+        if self.state is _S.DIALLING:
+            self._fail(f"Error condition on socket for SYNC: {event.reason}", now_ms)
+
+    def _on_link_closed(self, event: ev.LeaderLinkClosed, now_ms: int) -> None:
+        if self.state not in _LINKED:
+            return
+        if self.state is _S.STREAM:
+            self._log(LogLevel.NOTICE, "Connection with master lost.")
+        self._fail(f"the connection was lost {event.reason}".rstrip(), now_ms)
+
+    def _fail(self, reason: str, now_ms: int, *, at_once: bool = False) -> None:
+        """Drops the link, keeps what was applied, and tries again."""
+        if self._handover:
+            self._handover = False
+            self._do(act.HandoverAnswered(False, reason))
+        if self.state is _S.STREAM:
+            self.down_since_ms = now_ms
+        self._close(reason)
+        self._become(_S.WAITING)
+        self._retry_ms = now_ms if at_once else now_ms + RECONNECT_INTERVAL_MS
+        self._log(LogLevel.WARNING, f"MASTER <-> REPLICA link: {reason}")
+
+    def _close(self, reason: str) -> None:
+        """Ends the link in whatever state it is, so that nothing is pending."""
+        if self.state in _LINKED or self.state is _S.DIALLING:
+            self._do(act.CloseLeaderLink(reason))
+        if self.state in _SYNCING:
+            self._do(act.LoadAbort(reason))
+        if self.state is _S.STREAM:
+            self._cut_pending()
+            self._do(act.StreamReset())
+        self.snapshot = None
+        self._reader = None
+        self._refusal = None
+        self._held = b""
+        self._replies_due.clear()
+
+    def _become(self, state: FollowerState) -> None:
+        assert state in FOLLOWER_EDGES[self.state], f"{self.state} -> {state}"
+        self.state = state
+
+    # handshake
+
+    def _on_bytes(self, event: ev.LeaderBytes, now_ms: int) -> None:
+        self.heard_ms = now_ms
+        if self.state is _S.STREAM:
+            self._take_stream(event.data, now_ms)
+        elif self.state in _HANDSHAKE:
+            self._take_lines(event.data, now_ms)
+        elif self.state is _S.LOADING:
+            self._take_snapshot(event.data, now_ms)
+        elif self.state is _S.COMMITTING:
+            self._held += event.data
+
+    def _take_lines(self, data: bytes, now_ms: int) -> None:
+        self._line += data
+        while self.state in _HANDSHAKE:
+            line, newline, rest = self._line.partition(b"\n")
+            if not newline:
+                if len(line) > HANDSHAKE_LINE_BYTES_MAX:
+                    self._fail("the leader's reply is too long", now_ms)
+                return
+            self._line = rest
+            text = line.rstrip(b"\r").decode("latin-1")
+            if text:
+                _LINE_HANDLERS[self.state](self, text, now_ms)
+        rest, self._line = self._line, b""
+        if rest:
+            self._on_bytes(ev.LeaderBytes(rest), now_ms)
+
+    def _hello_line(self, text: str, now_ms: int) -> None:
+        tolerated = ("-NOAUTH", "-NOPERM", "-ERR operation not permitted")
+        if not text.startswith("+") and not text.startswith(tolerated):
+            self._fail(f"Error reply to PING from master: '{text}'", now_ms)
+            return
+        self._log(LogLevel.NOTICE, "Master replied to PING, replication can continue...")
+        settings = self.settings
+        sent = []
+        if settings.password:
+            credentials = [settings.user] if settings.user else []
+            sent.append(_command(b"AUTH", *credentials, settings.password))
+            self._replies_due.append("AUTH")
+        port = b"%d" % settings.listening_port
+        sent.append(_command(b"REPLCONF", b"listening-port", port))
+        self._replies_due.append("listening-port")
+        if settings.announce_ip:
+            address = settings.announce_ip.encode()
+            sent.append(_command(b"REPLCONF", b"ip-address", address))
+            self._replies_due.append("ip-address")
+        capabilities = [b"capa", b"eof", b"capa", b"psync2"]
+        if settings.frames_offered:
+            capabilities += [b"capa", b"frames"]
+        sent.append(_command(b"REPLCONF", *capabilities))
+        self._replies_due.append("capa")
+        self._become(_S.CONFIGURING)
+        self._do(act.SendToLeader(b"".join(sent)))
+
+    def _configuring_line(self, text: str, now_ms: int) -> None:
+        asked = self._replies_due.popleft()
+        if text.startswith("-") and asked != "frames":
+            if asked == "AUTH":
+                self._fail(f"Unable to AUTH to MASTER: {text}", now_ms)
+                return
+            self._log(
+                LogLevel.NOTICE,
+                f"(Non critical) Master does not understand REPLCONF {asked}: {text}",
+            )
+        elif asked == "capa" and self.settings.frames_offered:
+            if text == f"+OK frames {FRAMES_VERSION}":
+                self._do(act.SendToLeader(self._frames_request()))
+                self._replies_due.append("frames")
+            elif text != "+OK":
+                # Taking a damaged grant for a refusal would silently leave the link unchecked.
+                self._fail(f"unexpected reply to REPLCONF capa: {text}", now_ms)
+                return
+        elif asked == "frames":
+            if text != "+OK":
+                self._fail(f"unexpected reply to REPLCONF frames: {text}", now_ms)
+                return
+            self.framed = True
+        if not self._replies_due:
+            self._ask()
+
+    def _frames_request(self) -> bytes:
+        pairs = [b"frames", b"%d" % FRAMES_VERSION, b"epoch", b"%d" % self.history.epoch]
+        if self.resumable:
+            mark = self.backlog.mark
+            pairs += [b"history", b"%016x" % mark.checksum, b"base", b"%d" % mark.base]
+        return _command(b"REPLCONF", *pairs)
+
+    def _ask(self) -> None:
+        self._become(_S.ASKING)
+        if self._asked_sync:
+            self._do(act.SendToLeader(_command(b"SYNC")))
+            return
+        replid, wanted = "?", -1
+        if self.resumable:
+            replid, wanted = self.history.replid, self.backlog.end + 1
+            self._log(
+                LogLevel.NOTICE,
+                f"Trying a partial resynchronization (request {replid}:{wanted}).",
+            )
+        else:
+            self._log(LogLevel.NOTICE, "Partial resynchronization not possible (no cached master)")
+        words = [b"PSYNC", replid.encode(), b"%d" % wanted]
+        if self._handover:
+            words.append(b"FAILOVER")
+        self._do(act.SendToLeader(_command(*words)))
+
+    def _asking_line(self, text: str, now_ms: int) -> None:
+        if self._asked_sync:
+            self._line = text.encode("latin-1") + b"\r\n" + self._line
+            self._begin_loading("", -1, now_ms)
+            return
+        words = text.split(" ")
+        if words[0] == "+FULLRESYNC":
+            self._full_resync(words, now_ms)
+        elif words[0] == "+CONTINUE":
+            self._continue(words, now_ms)
+        else:
+            self._asked_in_vain(text, now_ms)
+
+    def _asked_in_vain(self, text: str, now_ms: int) -> None:
+        if self._handover:
+            self._fail(f"Failover target rejected psync request: {text}", now_ms)
+        elif text.startswith(("-NOMASTERLINK", "-LOADING")):
+            self._fail(f"Master is currently unable to PSYNC but should be: {text}", now_ms)
+        elif self.framed:
+            # One of ours knows PSYNC, so this is damage on the way.
+            self._fail(f"unexpected reply to PSYNC: {text}", now_ms)
+        else:
+            self._log(
+                LogLevel.NOTICE,
+                f"Master does not support PSYNC or is in error state (reply: {text})",
+            )
+            self._asked_sync = True
+            self._do(act.SendToLeader(_command(b"SYNC")))
+
+    def _read_offer(self, words: list[str]) -> bool:
+        """Reads `... FRAMES 1 epoch checksum base crc`, the last sealing the line before it; says
+        whether the answer fits what was agreed."""
+        self._offer = None
+        if not self.framed:
+            return True
+        line, _, seal = " ".join(words).rpartition(" ")
+        offered = words[-6:-1]
+        if len(offered) != 5 or offered[:2] != ["FRAMES", str(FRAMES_VERSION)]:
+            return False
+        if seal != f"{crc32c(line.encode('latin-1')):08x}":
+            return False
+        try:
+            epoch, checksum, base = int(offered[2]), int(offered[3], 16), int(offered[4])
+        except ValueError:
+            return False
+        if not (0 <= epoch <= POSITION_MAX and 0 <= checksum < 1 << 64 and base >= 0):
+            return False
+        self._offer = _Offer(epoch, HistoryMark(checksum, base))
+        return True
+
+    def _epoch_is_behind(self, now_ms: int) -> bool:
+        offer = self._offer
+        if offer is None or offer.epoch >= self.history.epoch:
+            return False
+        self._fail(f"the leader's epoch {offer.epoch} is behind ours, {self.history.epoch}", now_ms)
+        return True
+
+    # resume
+
+    def _continue(self, words: list[str], now_ms: int) -> None:
+        replid = words[1] if len(words) > 1 else self.history.replid
+        if not self.resumable or not is_replid(replid) or not self._read_offer(words):
+            self._fail(f"unexpected reply to PSYNC: {' '.join(words)}", now_ms)
+            return
+        if self._epoch_is_behind(now_ms):
+            return
+        end = self.backlog.end
+        if self._offer is not None and not self._adopt_mark(self._offer.mark, end, now_ms):
+            return
+        self._log(LogLevel.NOTICE, "Successful partial resynchronization with master.")
+        if replid != self.history.replid:
+            self._log(LogLevel.NOTICE, "Master replication ID changed to " + replid)
+            self.history.shift(replid, end)
+            self._do(act.RecordHistory(), act.DropFollowers("the replication id has changed"))
+        self.stats.partial_syncs += 1
+        self._enter_stream(end, now_ms)
+        if self._handover:
+            self._handover = False
+            self._do(act.HandoverAnswered(True, ""))
+
+    def _adopt_mark(self, mark: HistoryMark, end: int, now_ms: int) -> bool:
+        """Compares histories where they can be compared, else takes over the leader's."""
+        ours = self.backlog.mark
+        if mark.base == ours.base:
+            if mark.checksum == ours.checksum:
+                return True
+            self._diverged(mark.checksum, ours.checksum, now_ms)
+            return False
+        had_bytes = len(self.backlog) > 0
+        self.backlog.reset(end, mark)
+        if had_bytes:
+            self._do(act.DropFollowers("the history checksum has a new base"))
+        return True
+
+    def _diverged(self, theirs: int, ours: int, now_ms: int) -> None:
+        self.stats.histories_diverged += 1
+        reason = (
+            f"our history has diverged at offset {self.received_position}: the leader's checksum"
+            f" is {theirs:016x} and ours {ours:016x}; a full synchronization is needed"
+        )
+        self._fail(reason, now_ms, at_once=True)
+        self.resumable = False
+
+    # full sync
+
+    def _full_resync(self, words: list[str], now_ms: int) -> None:
+        position = _offset(words[2]) if len(words) > 2 else None
+        if position is None or not is_replid(words[1]) or not self._read_offer(words):
+            self._fail(f"unexpected reply to PSYNC: {' '.join(words)}", now_ms)
+            return
+        if self._handover:
+            self._fail("Failover target wants a full synchronization", now_ms)
+            return
+        if self._epoch_is_behind(now_ms):
+            return
+        self._log(LogLevel.NOTICE, f"Full resync from master: {words[1]}:{position}")
+        self._begin_loading(words[1], position, now_ms)
+
+    def _begin_loading(self, replid: str, position: int, now_ms: int) -> None:
+        self._new_replid, self._new_position = replid, position
+        self._reader = FrameReader() if self.framed else None
+        self.snapshot = SnapshotReceiver(self._reader)
+        self._kept_alive_ms = now_ms
+        self._become(_S.LOADING)
+        self._do(act.LoadBegin(replid, max(position, 0)))
+
+    def _take_snapshot(self, data: bytes, now_ms: int) -> None:
+        assert self.snapshot is not None
+        try:
+            chunks = self.snapshot.feed(data)
+        except (FrameError, SnapshotError) as error:
+            self.stats.snapshots_rejected += 1
+            if isinstance(error, FrameError):
+                self.stats.frames_rejected += 1
+            self._fail(f"the snapshot was refused: {error}", now_ms)
+            return
+        for chunk in chunks:
+            self._do(act.LoadChunk(chunk))
+        if self.snapshot.finished:
+            self._held = b"" if self._reader is not None else self.snapshot.rest
+            self._become(_S.COMMITTING)
+            self._do(act.LoadCommit())
+
+    def _on_loaded(self, event: ev.SnapshotLoaded, now_ms: int) -> None:
+        if self.state is not _S.COMMITTING:
+            return
+        position = max(self._new_position, 0)
+        offer = self._offer
+        self._do(act.DropFollowers("the data set was replaced by the leader's"))
+        self.backlog.reset(position, None if offer is None else offer.mark)
+        if self._new_replid:
+            self.history.restart(self._new_replid)
+        self.resumable = bool(self._new_replid)
+        self.stats.full_syncs += 1
+        self._do(act.RecordHistory())
+        self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
+        self.snapshot = None
+        self._enter_stream(position, now_ms)
+        self._ack(position, now_ms)
+        held, self._held = self._held, b""
+        self._take_stream(held, now_ms)
+
+    def _on_rejected(self, event: ev.SnapshotRejected, now_ms: int) -> None:
+        if self.state not in _SYNCING:
+            return
+        self.stats.snapshots_rejected += 1
+        self._fail(f"the snapshot could not be loaded: {event.reason}", now_ms)
+
+    # stream
+
+    def _enter_stream(self, position: int, now_ms: int) -> None:
+        self.backlog.active = True
+        self._position = self._received = position
+        self._pending.clear()
+        self._pending_raw.clear()
+        self._stream_epoch = 0
+        if self.framed and self._reader is None:
+            self._reader = FrameReader()
+        if self._offer is not None and self._offer.epoch > self.history.epoch:
+            self.history.raise_epoch(self._offer.epoch)
+            self._do(act.RecordHistory())
+        self._acked_ms = now_ms
+        self.down_since_ms = None
+        self._become(_S.STREAM)
+
+    def _take_stream(self, data: bytes, now_ms: int) -> None:
+        if self._reader is None:
+            if data:
+                self._pending_raw += data
+                self._received += len(data)
+                self._do(act.ApplyStream(data))
+            return
+        if self._refusal is not None:
+            return
+        self._reader.feed(data)
+        bodies: list[bytes] = []
+        try:
+            while (frame := self._reader.next_frame()) is not None:
+                self._check_sequence(frame)
+                self._pending.append(frame)
+                self._received = frame.end
+                bodies.append(frame.body)
+        except (FrameError, _HistoryMismatchError) as error:
+            self._refusal = error
+        if bodies:
+            self._do(act.ApplyStream(bodies[0] if len(bodies) == 1 else b"".join(bodies)))
+        else:
+            self._refuse_if_due(now_ms)
+
+    def _refuse_if_due(self, now_ms: int) -> None:
+        """Gives up the link for a bad frame, once the good ones before it have been applied."""
+        refusal, self._refusal = self._refusal, None
+        if isinstance(refusal, _HistoryMismatchError):
+            self._diverged(refusal.theirs, refusal.ours, now_ms)
+        elif refusal is not None:
+            self._reject(refusal, now_ms)
+
+    def _check_sequence(self, frame: Frame) -> None:
+        """The rules a sound frame must still obey: right kind, next in line, epoch not falling."""
+        if frame.kind is not FrameKind.STREAM or not frame.body:
+            raise FrameError(f"a {frame.kind.name} frame of {len(frame.body)} bytes in the stream")
+        if frame.start != self._received:
+            raise FrameError(f"a frame for {frame.start} came where {self._received} was next")
+        if frame.epoch < self._stream_epoch:
+            raise FrameError(f"epoch {frame.epoch} after epoch {self._stream_epoch}")
+        checksum = self._pending[-1].history if self._pending else self.backlog.checksum
+        ours = history_checksum(frame.body, checksum)
+        if frame.history != ours:
+            raise _HistoryMismatchError(frame.history, ours)
+        self._stream_epoch = frame.epoch
+
+    def _reject(self, error: Exception, now_ms: int) -> None:
+        self.stats.frames_rejected += 1
+        at = self._received
+        again = at == self._rejected_position
+        self._rejected_position = at
+        self._fail(f"a frame was refused: {error}", now_ms, at_once=not again)
+
+    def _on_applied(self, event: ev.StreamApplied, now_ms: int) -> None:
+        if self.state is not _S.STREAM:
+            return
+        position = event.position
+        assert self.backlog.end <= position <= self._received
+        self._position = position
+        if self._reader is None:
+            self._seal_raw(position, now_ms)
+            return
+        while self._pending and self._pending[0].end <= position:
+            self._relay(self._pending.popleft())
+        if self._ack_due:
+            self._ack(position, now_ms)
+        self._refuse_if_due(now_ms)
+
+    def _relay(self, frame: Frame) -> None:
+        self.backlog.append_sealed(frame)
+        self.leader_timestamp_ms = frame.timestamp_ms
+        if frame.epoch > self.history.epoch:
+            self.history.raise_epoch(frame.epoch)
+            self._do(act.RecordHistory())
+
+    def _seal_raw(self, position: int, now_ms: int) -> None:
+        """A stock leader's bytes become frames here: from now on they are protected."""
+        count = position - self.backlog.end
+        if count:
+            data = bytes(self._pending_raw[:count])
+            del self._pending_raw[:count]
+            self.backlog.append(data, now_ms + self.wall_offset_ms, self.history.epoch)
+            self.leader_timestamp_ms = now_ms + self.wall_offset_ms
+
+    def _cut_pending(self) -> None:
+        """Keeps of what is pending the part that was applied, and forgets the rest."""
+        keep_bytes = self._position - self.backlog.end
+        if keep_bytes > 0 and self._pending:
+            frame = self._pending[0]
+            self._relay(parse_frame(reseal_head(frame, keep_bytes, self.backlog.checksum)))
+        self._pending.clear()
+        self._pending_raw.clear()
+        self._received = self._position = self.backlog.end
+
+    # acknowledging
+
+    def _on_getack(self, event: ev.GetackReceived, now_ms: int) -> None:
+        if self.state is _S.STREAM:
+            self._ack(event.position, now_ms)
+            # A leader of ours may wait for its very last byte, which is this command's.
+            self._ack_due = self.framed
+
+    def _ack(self, position: int, now_ms: int) -> None:
+        self._acked_ms = now_ms
+        self._ack_due = False
+        words = [b"REPLCONF", b"ACK", b"%d" % position]
+        if self.framed and position == self.backlog.end:
+            words += [b"HISTORY", b"%016x" % self.backlog.checksum]
+        self._do(act.SendAck(position, _command(*words)))
+
+    # common
+
+    def _do(self, *wanted: Action) -> None:
+        self._actions.extend(wanted)
+
+    def _log(self, level: LogLevel, text: str) -> None:
+        self._actions.append(Log(level, text))
+
+    def invariants(self) -> None:
+        """Raises `AssertionError` where the machine contradicts itself."""
+        self.history.invariants()
+        if self.state is _S.STREAM:
+            assert self.backlog.active
+            assert self.backlog.end <= self._position <= self._received
+            pending = sum(len(frame.body) for frame in self._pending) + len(self._pending_raw)
+            assert self.backlog.end + pending == self._received
+        else:
+            assert not self._pending
+            assert not self._pending_raw
+        assert (self.snapshot is not None) == (self.state in _SYNCING)
+        assert not self._replies_due or self.state is _S.CONFIGURING
+
+
+class _HistoryMismatchError(Exception):
+    """A sound frame of another history than ours."""
+
+    def __init__(self, theirs: int, ours: int) -> None:
+        super().__init__()
+        self.theirs = theirs
+        self.ours = ours
+
+
+def _command(*words: bytes) -> bytes:
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)
+
+
+def _offset(text: str) -> int | None:
+    if not text.isdigit() or len(text) > 19:
+        return None
+    return int(text) if int(text) <= POSITION_MAX else None
+
+
+_TIMEOUT_TEXTS: Final = {
+    _S.DIALLING: "Timeout connecting to the MASTER...",
+    _S.HELLO: "Timeout connecting to the MASTER...",
+    _S.LOADING: (
+        "Timeout receiving bulk data from MASTER... If the problem persists try to set the"
+        " 'repl-timeout' parameter in redis.conf to a larger value."
+    ),
+    _S.STREAM: "MASTER timeout: no data nor PING received...",
+}
+
+_LINE_HANDLERS: Final[dict[FollowerState, Callable[[Follower, str, int], None]]] = {
+    _S.HELLO: Follower._hello_line,
+    _S.CONFIGURING: Follower._configuring_line,
+    _S.ASKING: Follower._asking_line,
+}
+
+_HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
+    ev.FollowRequested: Follower._on_follow,
+    ev.UnfollowRequested: Follower._on_unfollow,
+    ev.LeaderConnected: Follower._on_connected,
+    ev.LeaderUnreachable: Follower._on_unreachable,
+    ev.LeaderBytes: Follower._on_bytes,
+    ev.LeaderLinkClosed: Follower._on_link_closed,
+    ev.StreamApplied: Follower._on_applied,
+    ev.GetackReceived: Follower._on_getack,
+    ev.SnapshotLoaded: Follower._on_loaded,
+    ev.SnapshotRejected: Follower._on_rejected,
+}

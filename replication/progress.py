@@ -1,0 +1,104 @@
+"""Progress: one follower as the serving side sees it.
+
+    HANDSHAKE --PSYNC, can continue--------------------------> STREAM
+        |                                                        ^
+        +--PSYNC or SYNC, cannot--> WAITING --> SNAPSHOT --------+
+
+Any state ends in GONE. In SNAPSHOT and STREAM the follower is a cursor (`sent_position`) into the
+shared backlog; in SNAPSHOT it stands at the snapshot's position and does not move.
+
+A stock follower that was sent a snapshot of unknown length cannot tell its end from the stream's
+beginning before it has looked at what it read, so nothing is sent until its first ACK
+(`stream_on_ack`).
+"""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Final
+
+from replication.history import HistoryMark
+
+
+class ProgressState(enum.Enum):
+    """Where a follower is on its way to the stream."""
+
+    HANDSHAKE = "handshake"
+    WAITING = "waiting"
+    SNAPSHOT = "snapshot"
+    STREAM = "stream"
+    GONE = "gone"
+
+
+PROGRESS_EDGES: Final[dict[ProgressState, frozenset[ProgressState]]] = {
+    ProgressState.HANDSHAKE: frozenset(
+        {ProgressState.WAITING, ProgressState.STREAM, ProgressState.GONE}
+    ),
+    ProgressState.WAITING: frozenset({ProgressState.SNAPSHOT, ProgressState.GONE}),
+    ProgressState.SNAPSHOT: frozenset({ProgressState.STREAM, ProgressState.GONE}),
+    ProgressState.STREAM: frozenset({ProgressState.GONE}),
+    ProgressState.GONE: frozenset(),
+}
+
+INFO_STATES: Final = {
+    ProgressState.WAITING: "wait_bgsave",
+    ProgressState.SNAPSHOT: "send_bulk",
+    ProgressState.STREAM: "online",
+}
+"""The words of `slaveN:...,state=` in INFO."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known of one follower. Times are the machine's `now_ms`."""
+
+    link: int
+    state: ProgressState = ProgressState.HANDSHAKE
+    address: str = ""
+    announced_ip: str = ""
+    listening_port: int = 0
+    can_eof: bool = False
+    can_psync2: bool = False
+    framed: bool = False
+    acknowledges: bool = True
+    """False for a `SYNC` peer: it never sends ACK and is not timed out for it."""
+    snapshot_only: bool = False
+    epoch: int = 0
+    mark: HistoryMark | None = None
+    """The history checksum it announced for the position it will ask for."""
+    sent_position: int = 0
+    acked_position: int = 0
+    logged_position: int = 0
+    heard_ms: int = 0
+    sent_ms: int = 0
+    waiting_since_ms: int = 0
+    paused_since_ms: int | None = None
+    over_soft_limit_since_ms: int | None = None
+    stream_on_ack: bool = False
+    options: dict[str, str] = field(default_factory=dict)
+
+    def become(self, state: ProgressState) -> None:
+        """Takes an edge of the table; any other raises `AssertionError`."""
+        assert state in PROGRESS_EDGES[self.state], f"{self.state} -> {state}"
+        self.state = state
+
+    @property
+    def host(self) -> str:
+        """The address to tell others: the announced one, else the socket's."""
+        return self.announced_ip or self.address
+
+    @property
+    def attached(self) -> bool:
+        """Whether PSYNC or SYNC has been accepted."""
+        return self.state in INFO_STATES
+
+    @property
+    def online(self) -> bool:
+        """Whether it is reading the stream."""
+        return self.state is ProgressState.STREAM
+
+    def invariants(self) -> None:
+        """Raises `AssertionError` where the positions contradict each other."""
+        if self.state in (ProgressState.SNAPSHOT, ProgressState.STREAM):
+            assert self.sent_position >= 0
+        if self.framed:
+            assert self.can_psync2
