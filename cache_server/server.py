@@ -21,6 +21,7 @@ from cache_server.commands.table import Command
 from cache_server.config import Config
 from cache_server.connection import Connection
 from cache_server.errors import ProtocolError
+from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
 from cache_server.listeners import Listeners
 from cache_server.observe.stats import Stats
@@ -53,6 +54,8 @@ class Server:
         self.keyspace = Keyspace(config.databases)
         self.propagation = Propagation(self._stream_waiting)
         self.dispatcher = Dispatcher(self, self.keyspace, self.propagation)
+        self.blocking = Blocking(self.dispatcher, loop.call_later, self._resume_soon)
+        self.keyspace.on_ready = self.blocking.key_ready
         self.clients: dict[int, Client] = {}
         self._next_client_id = 1
         self.parts: list[Part] = []
@@ -114,6 +117,7 @@ class Server:
 
     def client_disconnected(self, client: Client) -> None:
         self.clients.pop(client.id, None)
+        self.blocking.forget(client)
         self.stats.input_bytes += client.channel.received_bytes
         self.stats.output_bytes += client.channel.sent_bytes
 
@@ -136,6 +140,11 @@ class Server:
 
     def serve_blocked(self) -> None:
         """Keys appeared that clients wait for."""
+        self.blocking.serve()
+
+    def _resume_soon(self, client: Client) -> None:
+        """A client may go on: not within another client's pass, but in the next turn."""
+        self.loop.call_soon(client.connection.resume)
 
     # -- the stream ----------------------------------------------------------------------------
 
