@@ -104,20 +104,24 @@ class Node:
         )
 
 
-class Peer(Client):
-    """A client whose pushed replies can be looked at."""
+class Peer:
+    """A client's connection, channel and writer in one: pushed replies can be looked at."""
 
     def __init__(self, node: Node, client_id: int) -> None:
-        super().__init__(node, node.keyspace.databases[0], client_id)
+        self.context = Client(node, node.keyspace.databases[0], client_id)
+        self.context.channel = self.context.connection = self.writer = self
+        self.id = client_id
         self.replies: list[Any] = []
-        self.channel = self
         self.stop = 0
 
-    def push(self, value: Any) -> None:
+    def write(self, value: Any) -> None:
         self.replies.append(value)
 
+    def output_added(self) -> None:
+        """The loop would send it."""
+
     def __call__(self, *args: bytes) -> Any:
-        return self.server.dispatcher.execute(self, list(args))
+        return self.context.server.dispatcher.execute(self.context, list(args))
 
 
 def stream(node: Node) -> bytes:
@@ -129,12 +133,12 @@ def test_a_waiting_client_is_stopped_and_answered_once_when_the_key_appears() ->
     waiter, giver = node.client(), node.client()
     assert waiter(b"take", b"k", b"0") is NO_REPLY
     assert waiter.stop == states.STOP_BLOCKED
-    assert waiter.flags & states.BLOCKED
+    assert waiter.context.flags & states.BLOCKED
     assert len(node.blocking) == 1
     assert giver(b"give", b"k", b"v") == 1
     assert waiter.replies == [[b"k", b"v"]]
     assert waiter.stop == 0
-    assert not waiter.flags & states.BLOCKED
+    assert not waiter.context.flags & states.BLOCKED
     assert node.resumed == [waiter.id]
     assert len(node.blocking) == 0
     assert node.keyspace.databases[0].blocked == {}
@@ -205,11 +209,11 @@ def test_being_served_cancels_the_timer() -> None:
 def test_client_unblock_answers_as_asked_for() -> None:
     node = Node()
     one, two = node.client(), node.client()
-    assert not node.blocking.client_unblock(one, False)
+    assert not node.blocking.client_unblock(one.context, False)
     one(b"take", b"k", b"0")
     two(b"take", b"k", b"0")
-    assert node.blocking.client_unblock(one, False)
-    assert node.blocking.client_unblock(two, True)
+    assert node.blocking.client_unblock(one.context, False)
+    assert node.blocking.client_unblock(two.context, True)
     assert one.replies == [NULL_ARRAY]
     assert two.replies[0].text == b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
     assert node.take.failed == 1
@@ -219,7 +223,7 @@ def test_a_client_that_leaves_is_forgotten() -> None:
     node = Node()
     waiter = node.client()
     waiter(b"take", b"k", b"9")
-    node.blocking.forget(waiter)
+    node.blocking.forget(waiter.context)
     assert node.keyspace.databases[0].blocked == {}
     node.client()(b"give", b"k", b"v")
     assert waiter.replies == []
@@ -229,7 +233,7 @@ def test_a_client_that_leaves_is_forgotten() -> None:
 def test_a_transaction_a_script_and_the_leaders_stream_do_not_wait(flag: int) -> None:
     node = Node()
     waiter = node.client()
-    waiter.flags |= flag
+    waiter.context.flags |= flag
     assert waiter(b"take", b"k", b"0") is NULL_ARRAY
     assert len(node.blocking) == 0
 
@@ -240,7 +244,7 @@ def test_exchanged_databases_are_searched_for_keys_waited_for() -> None:
     waiter(b"take", b"k", b"0")
     first, second = node.keyspace.databases
     giver = node.client()
-    giver.db = second
+    giver.context.db = second
     giver(b"give", b"k", b"v")
     assert waiter.replies == []
     first.table, second.table = second.table, first.table
@@ -253,12 +257,12 @@ def test_waiting_for_an_event_ends_with_unblock_or_the_timeouts_own_reply() -> N
     node = Node()
     one, two = node.client(), node.client()
     for client in (one, two):
-        client.last_command = node.take
-        assert node.blocking.wait(client, 100, lambda: 7) is NO_REPLY
-    node.blocking.unblock(one, 3)
+        client.context.last_command = node.take
+        assert node.blocking.wait(client.context, 100, lambda: 7) is NO_REPLY
+    node.blocking.unblock(one.context, 3)
     node.timers[1].fire()
     assert (one.replies, two.replies) == ([3], [7])
-    assert not node.blocking.unblock(one, 3)
+    assert not node.blocking.unblock(one.context, 3)
 
 
 @pytest.mark.parametrize(
