@@ -17,7 +17,7 @@ from replication.failover.events import (
     RoleChanged,
     WireError,
 )
-from replication.failover.lease import ALWAYS_MS, LeaderLease
+from replication.failover.lease import LeaderLease
 from tests.sim.options import Options
 from tests.sim.world import Conn, Process, World
 
@@ -50,8 +50,6 @@ class DataNode(Process):
             self.follows is None,
             self.options.lease_ttl_ms,
         )
-        if "lease" in self.options.without:
-            self.lease.writes_until_ms = ALWAYS_MS
         self.heard_leader_ms = -1e9
         self.follower_offsets: dict[Address, int] = {}
         self.handing_over: tuple[Address, float] | None = None
@@ -63,13 +61,13 @@ class DataNode(Process):
 
     def can_acknowledge(self) -> bool:
         """Whether a write that arrived now would be acknowledged."""
-        if "lease" in self.options.without:
-            return self.follows is None
-        return self.follows is None and self.lease.writable(self.clock())
+        if self.follows is not None or self.handing_over is not None:
+            return False
+        return "lease" in self.options.without or self.lease.writable(self.clock())
 
     def write(self, entry: int) -> bool:
         """A client's write; True if acknowledged."""
-        if self.handing_over is not None or not self.can_acknowledge():
+        if not self.can_acknowledge():
             return False
         self.log.append(entry)
         self.acknowledged(self, entry)

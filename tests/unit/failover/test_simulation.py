@@ -1,0 +1,56 @@
+"""The simulator as a test: seeds hold, a removed rule is found, equal seeds give equal runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.sim.cluster import run
+
+SEEDS = 100
+SEEDS_TO_FIND = 300
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, 25))
+def test_no_seed_breaks_a_rule(first):
+    for seed in range(first, first + 25):
+        outcome = run(seed)
+        assert not outcome.violation, f"python -m tests.sim {seed}: {outcome.violation}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "kinds"),
+    [("lease", {"two writers", "epochs rise"}), ("persisted-vote", {"one vote per epoch"})],
+)
+def test_a_rule_taken_out_is_found(rule, kinds):
+    broken = (run(seed, (rule,)) for seed in range(1, SEEDS_TO_FIND))
+    found = next((outcome for outcome in broken if outcome.kind in kinds), None)
+    assert found is not None
+
+
+def test_equal_seeds_give_equal_histories_in_one_process_and_in_another():
+    first, second = run(7), run(7)
+    assert first.history == second.history
+    assert run(8).history != first.history
+    other = subprocess.run(
+        [sys.executable, "-m", "tests.sim", "7"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert first.digest in other.stdout
+
+
+def test_a_failure_prints_the_seed_the_options_and_a_story():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sim", "1", "--seeds", "60", "--without", "lease"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "options: sentinels=" in done.stdout
+    assert "VIOLATION" in done.stdout
+    assert "again: python -m tests.sim" in done.stdout
