@@ -69,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
         log.warning("Warning: no config file specified, using the default config.")
     else:
         log.warning("Configuration loaded")
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_serve(config))
 
 
@@ -115,7 +115,8 @@ def daemonize() -> None:
         os.close(null)
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """What every process of ours runs on."""
     import uvloop
 
     return uvloop.new_event_loop()
@@ -133,8 +134,8 @@ async def _serve(config: Config) -> int:
         return 1
     except ListenError:
         return 1
-    pidfile = _write_pidfile(config)
-    _install_signals(server, loop)
+    pidfile = write_pidfile(config)
+    install_signals(server, loop)
     _set_title(server)
     _announce(config)
     log.warning("Server initialized")
@@ -158,7 +159,7 @@ async def _serve(config: Config) -> int:
     await server.stop()
     if pidfile:
         log.info("Removing the pid file.")
-        _remove(pidfile)
+        remove_pidfile(pidfile)
     log.warning("%s is now ready to exit, bye bye...", "Redis")
     return code
 
@@ -170,7 +171,7 @@ def _announce(config: Config) -> None:
         log.info("cache-server %s (%s), PID: %d", __version__, core_name(), os.getpid())
 
 
-def _write_pidfile(config: Config) -> str:
+def write_pidfile(config: Config) -> str:
     """Writes the process id file where one is wanted; returns its path. Failing costs only a
     line."""
     path: str = config.pidfile or (PIDFILE_DEFAULT if config.daemonize else "")
@@ -185,14 +186,16 @@ def _write_pidfile(config: Config) -> str:
     return os.path.abspath(path)
 
 
-def _remove(path: str) -> None:
+def remove_pidfile(path: str) -> None:
+    """Failing costs only a line."""
     try:
         os.unlink(path)
     except OSError as error:
         log.warning("Error removing the pid file: %s", error.strerror)
 
 
-def _install_signals(server: Server, loop: asyncio.AbstractEventLoop) -> None:
+def install_signals(server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    """SIGTERM and SIGINT end the server in order."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGTERM, server.signalled, "SIGTERM")
