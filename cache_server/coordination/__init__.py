@@ -1,0 +1,1 @@
+"""The shell around the failover machines: links, durable state files, and what ticks them."""
