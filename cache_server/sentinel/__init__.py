@@ -1,0 +1,1 @@
+"""The Sentinel-compatible front: its settings, commands, events and scripts."""
