@@ -64,6 +64,13 @@ class Drive:
         self._begin_if_needed(now_ms)
         if self.state in _UNDECIDED:
             watch.tenure.withhold(watch.context.timings.lease_ttl_ms, now_ms)
+        before = None
+        while self.state is not before:
+            before = self.state
+            self._step(now_ms)
+
+    def _step(self, now_ms: float) -> None:
+        """Whatever the state lets be done now."""
         steps = {
             State.WAIT_START: self._wait_start,
             State.SELECT_SLAVE: self._select_slave,
@@ -71,12 +78,11 @@ class Drive:
             State.SEND_SLAVEOF_NOONE: self._send_slaveof_noone,
             State.WAIT_PROMOTION: self._wait_promotion,
             State.RECONF_SLAVES: self._reconf_slaves,
+            State.UPDATE_CONFIG: self._switch,
         }
         step = steps.get(self.state)
         if step is not None:
             step(now_ms)
-        if self.state is State.UPDATE_CONFIG:
-            self._switch(now_ms)
 
     # Beginning.
 
@@ -297,7 +303,7 @@ class Drive:
             if now_ms - self.changed_ms > watch.config.failover_timeout_ms:
                 self._abort("-failover-abort-slave-timeout", 0, now_ms)
             return
-        watch.tell_epoch()
+        watch.tell_epoch(now_ms)
         watch.send_slaveof(promoted, None)
         watch.publish("+failover-state-wait-promotion", promoted, warning=False)
         self._move(Step.SENT, now_ms)
@@ -323,6 +329,8 @@ class Drive:
             watch.poll_soon()
         elif self.state is State.RECONF_SLAVES and node.kind == "slave" and node.role == "slave":
             self._note_reconf(node)
+        elif self.state is State.SELECT_SLAVE:
+            self.tick(now_ms)
 
     def _note_reconf(self, node: Node) -> None:
         watch, promoted = self._watch, self.promoted

@@ -197,7 +197,7 @@ class SentinelMachine:
         answer = watch.tenure.answer(event.args, now_ms)
         self._reply(event.request, answer)
         if watch.tenure.register != known:
-            watch.tell_epoch()
+            watch.tell_epoch(now_ms)
 
     # Requests of people.
 

@@ -371,11 +371,12 @@ class Watch:
         message = LeaseEpoch(self.config.name, value.epoch, value.leader_id, value.address)
         self.context.links.send(node.wires.link, message.encode())
 
-    def tell_epoch(self) -> None:
+    def tell_epoch(self, now_ms: float) -> None:
         """The register changed: tell every node of ours, and ask for the lease at once."""
         for node in (self.node, *self.replicas.values()):
             self._tell_epoch(node)
         self.poll_soon()
+        self._poll_lease(now_ms)
 
     def _epoch_mismatch(self, node: Node) -> bool:
         value = self.tenure.register
@@ -459,7 +460,7 @@ class Watch:
         result = self.tenure.tick(now_ms)
         if result is not None:
             self.drive.register_answered(result, now_ms)
-            self.tell_epoch()
+            self.tell_epoch(now_ms)
 
     def _settle_config(self, now_ms: float) -> None:
         """The register names a leader whom nobody announced (its driver is gone): make it so."""
@@ -474,7 +475,7 @@ class Watch:
         self.context.changed()
         if not self.context.same(value.address, self.node.address):
             self.switch_to(value.address, "observer", now_ms)
-        self.tell_epoch()
+        self.tell_epoch(now_ms)
 
     # What nodes report.
 
@@ -780,7 +781,7 @@ class Watch:
             if value is None or value.epoch < hello.config_epoch:
                 return
             if self.tenure.learn(value, now_ms):
-                self.tell_epoch()
+                self.tell_epoch(now_ms)
         elif not isinstance(reply, WireError):
             return
         if hello.config_epoch > self.config_epoch:
@@ -793,7 +794,7 @@ class Watch:
         if not self.context.same(hello.leader, self.node.address):
             self.publish("+config-update-from", peer)
             self.switch_to(hello.leader, "observer", now_ms)
-        self.tell_epoch()
+        self.tell_epoch(now_ms)
 
     # Who is who.
 
