@@ -22,7 +22,7 @@ ASK_AGAIN_MS = 200  # a peer that does not yet agree that the leader is down is 
 RETRY_MS_MAX = (
     20_000  # after somebody else's vote; Redis waits twice the failover-timeout (six minutes)
 )
-RETRY_UNELECTED_MS = 500  # after a split vote; and as much again by chance
+RETRY_UNELECTED_MS = 250  # after a split vote; and as much again by chance
 FRESH_INFO_MS = 300  # how long the choice of a follower waits for INFO asked at the start
 PROMOTION_INFO_MS = 100  # how often the promoted node is asked whether it leads
 CONFIG_SETTLE_MS = 3_000  # a register value nobody announced is acted on after this
@@ -30,10 +30,12 @@ REGISTER_INIT_STEP_MS = 500  # sentinels start the register one after the other,
 LINK_RECONNECT_MS = 200  # a refused dial costs nothing; a failed node is found again quickly
 VALIDITY_ROUNDS = 4  # a role must be reported wrongly for so many hello periods before it is mended
 
-# A machine is ticked about every 50 ms; the start of an election is spread over a few ticks only,
-# so that chance costs little of the time to a new leader. Redis spreads over a second.
+# A machine is ticked about every 50 ms. Sentinels begin an election one after the other, in the
+# order of their ids, so that the first is elected before the second begins: nearly always nobody
+# splits the vote. Redis spreads the start over a second by chance.
 TICK_MS = 50
-START_DELAY_MS_MAX = 150
+START_STEP_MS = 150
+START_DELAY_MS_MAX = 50
 
 # A lease lives 1.5 s: long enough to ride out a busy machine, short enough that a change of leader
 # waits little. A sentinel polls five times in that time, so four lost exchanges in a row are

@@ -104,8 +104,7 @@ class Drive:
             self._change_register(now_ms)
         elif not self.active and self._released_begin_ms is None:
             # FAILOVER was sent to the leader, perhaps by another sentinel, which then is quicker.
-            wait_ms = constants.START_DELAY_MS_MAX
-            self._released_begin_ms = now_ms + wait_ms + self._watch.context.by_chance(wait_ms)
+            self._released_begin_ms = now_ms + constants.START_STEP_MS * (1 + self._watch.rank)
             self._heir = heir
 
     def wait_for_other(self, now_ms: float) -> None:
@@ -127,8 +126,9 @@ class Drive:
             self._odown_begin_ms = None
             return
         if self._odown_begin_ms is None:
-            delay_ms = min(constants.START_DELAY_MS_MAX, watch.context.timings.start_delay_ms_max)
-            self._odown_begin_ms = now_ms + watch.context.by_chance(delay_ms)
+            chance_ms = watch.context.by_chance(watch.context.timings.start_delay_ms_max)
+            step_ms = constants.START_STEP_MS * watch.rank
+            self._odown_begin_ms = now_ms + step_ms + chance_ms
         if now_ms >= self._odown_begin_ms:
             self._odown_begin_ms = None
             self._begin(False, None, now_ms)
@@ -158,7 +158,14 @@ class Drive:
         won = election.winner([*votes, mine], self.epoch, watch.members_count, watch.config.quorum)
         if not self.planned and won != context.sentinel_id:
             timeout_ms = min(context.timings.election_timeout_ms, watch.config.failover_timeout_ms)
-            if now_ms - self._began_ms > timeout_ms:
+            split = election.lost(
+                [*votes, mine],
+                self.epoch,
+                watch.members_count,
+                watch.config.quorum,
+                context.sentinel_id,
+            )
+            if split or now_ms - self._began_ms > timeout_ms:
                 retry_ms = constants.RETRY_UNELECTED_MS
                 self._abort("-failover-abort-not-elected", retry_ms, now_ms)
             return

@@ -44,3 +44,11 @@ def winner(votes: Iterable[Vote], epoch: int, voters: int, quorum: int) -> str:
     first = leading_candidate(votes, epoch)
     count = sum(1 for vote in votes if vote.epoch == epoch and vote.sentinel_id == first)
     return first if first and count >= max(voters // 2 + 1, quorum) else ""
+
+
+def lost(votes: Iterable[Vote], epoch: int, voters: int, quorum: int, candidate: str) -> bool:
+    """Whether the votes told so far leave too few for `candidate`: a split vote need not be waited
+    out.
+    """
+    others = sum(1 for vote in votes if vote.epoch == epoch and vote.sentinel_id != candidate)
+    return voters - others < max(voters // 2 + 1, quorum)

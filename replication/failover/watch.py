@@ -77,6 +77,14 @@ class Watch:
         return max(configured, len(self.sentinels) + 1)
 
     @property
+    def rank(self) -> int:
+        """How many reachable sentinels go before us, by id: who is to act first."""
+        mine = self.context.sentinel_id
+        return sum(
+            1 for key, peer in self.sentinels.items() if key < mine and "s_down" not in peer.flags
+        )
+
+    @property
     def advertised(self) -> Address:
         """The address clients are told: the promoted follower's once it leads."""
         drive = self.drive
@@ -397,7 +405,7 @@ class Watch:
             return
         if node.role != "master" or node.info_ms is None or "s_down" in node.flags:
             return
-        rank = sum(1 for one in self.sentinels if one < self.context.sentinel_id)
+        rank = self.rank
         wait_ms = constants.REGISTER_INIT_STEP_MS * (1 + rank)
         if now_ms - max(self._born_ms, tenure.busy_until_ms) < wait_ms:
             return
@@ -700,6 +708,8 @@ class Watch:
         if leader != b"*":
             peer.voted_for = leader[: constants.ID_BYTES_MAX].decode("utf-8", "replace")
             peer.vote_epoch = epoch
+        if self.drive.electing and not self.context.doubt.active:
+            self.drive.tick(now_ms)
 
     def is_down(self) -> bool:
         """What we tell a peer that asks."""

@@ -49,10 +49,12 @@ class Outcome:
 class Cluster:
     """Everything of one run."""
 
-    def __init__(self, seed: int, without: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, seed: int, without: tuple[str, ...] = (), options: Options | None = None
+    ) -> None:
         self.seed = seed
         chance = random.Random(seed)
-        self.options = options = draw(chance, without)
+        self.options = options = options or draw(chance, without)
         self.world = world = World(chance)
         world.delay_ms_mean = options.delay_ms_mean
         addresses = [Address(f"10.0.0.{i + 1}", 6379) for i in range(options.data_nodes)]
@@ -104,14 +106,15 @@ class Cluster:
 
     # Faults.
 
-    def _everybody(self) -> list[Process]:
+    def everybody(self) -> list[Process]:
+        """Data nodes first."""
         return [*self.nodes, *self.sentinels]
 
     def _hurt(self) -> None:
         """One step of the fault schedule: some odds, some victims."""
         world, options = self.world, self.options
         chance = world.chance
-        everybody = self._everybody()
+        everybody = self.everybody()
         if chance.random() < options.crash_odds:
             victim = chance.choice(everybody)
             if victim.alive:
@@ -138,7 +141,7 @@ class Cluster:
     def _cut(self, victim: Process, both_ways: float) -> None:
         """Cut one process off from some of the others."""
         world = self.world
-        others = [one for one in self._everybody() if one is not victim]
+        others = [one for one in self.everybody() if one is not victim]
         apart = [one for one in others if world.chance.random() < 0.7]
         for other in apart:
             world.cut.add((victim.name, other.name))
@@ -153,11 +156,11 @@ class Cluster:
             self.world.tell(f"a person asks {sentinel.name} to fail over")
             sentinel.fail_over(NAME)
 
-    def _write(self) -> None:
+    def begin_writing(self) -> None:
         """Writers try everywhere: whoever acknowledges must be the only one who would."""
         if not self._writing:
             return
-        self.world.after(WRITE_MS, self._write)
+        self.world.after(WRITE_MS, self.begin_writing)
         for node in self.nodes:
             if node.alive and not node.paused:
                 self._entry += 1
@@ -188,9 +191,9 @@ class Cluster:
 
     def _run(self) -> None:
         world, options = self.world, self.options
-        for process in self._everybody():
+        for process in self.everybody():
             process.start()
-        self._write()
+        self.begin_writing()
         first = self.nodes[0]
         self._until(lambda: first.lease.state.under_lease, SETTLE_MS, "no first lease")
         world.tell("settled; faults begin")
@@ -200,7 +203,7 @@ class Cluster:
             self._hurt()
         world.tell("faults end")
         world.heal()
-        for process in self._everybody():
+        for process in self.everybody():
             process.resume()
             if not process.alive:
                 process.start()

@@ -72,7 +72,7 @@ class SentinelNode(Process):
         self._links: dict[int, Conn | None] = {}
         self._requests: dict[int, Callable[[RespValue], None]] = {}
         self._request = 0
-        self._tick()
+        self.later(TICK_MS * self.world.chance.random(), self._tick)
 
     def _tick(self) -> None:
         self.later(TICK_MS, self._tick)
