@@ -43,7 +43,8 @@ def extensions():
 
     names = [Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"])]
     for path in sorted(p for pattern in HOT for p in glob.glob(pattern)):
-        names.append(Extension(path[:-3].replace("/", "."), [path]))
+        source = path[:-3] + ".pyx"
+        names.append(Extension(path[:-3].replace("/", "."), [source if os.path.exists(source) else path]))
     for extension in names:
         extension.extra_compile_args = ["-O2", "-g0", "-Wno-unreachable-code"]
     return cythonize(

@@ -23,8 +23,10 @@ COMMAND_SPELLINGS_MAX = 4096
 #: Distinct error codes counted in INFO errorstats, as in later Redis versions.
 ERROR_CODES_MAX = 128
 
-#: Keys per bucket that a Table grows towards; a single bucket holds up to twice as many.
+#: Keys per bucket that the pure Table grows towards.
 TABLE_BUCKET_KEYS = 64
+#: A table of up to so many keys is one bucket, in order of insertion.
+TABLE_SMALL_KEYS = 128
 
 assert REPLY_BYTES_PER_FLUSH <= OUTPUT_PAUSE_BYTES
 assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX

@@ -1,35 +1,49 @@
 cimport cython
+from cpython.object cimport PyObject
 
-cdef unsigned long _reverse(unsigned long value)
-
-cdef unsigned long _END
-cdef Py_ssize_t _BUCKET_KEYS
+ctypedef struct Bucket:
+    unsigned char tags[8]
+    PyObject *keys[7]
+    Bucket *more
+    PyObject *values[7]
 
 @cython.final
 cdef class Table:
-    cdef public list buckets
-    cdef public Py_ssize_t used
-    cdef public Py_ssize_t mask
+    cdef dict small
+    cdef Bucket **segments
+    cdef Bucket *at
+    cdef Py_ssize_t count
+    cdef readonly Py_ssize_t used
+    cdef Py_ssize_t mask
     cdef public int frozen
 
-    @cython.locals(code=Py_hash_t, index=Py_ssize_t)
+    cdef void release(self) noexcept
+    cdef Bucket *bucket_at(self, Py_ssize_t index) noexcept
+    cdef Py_ssize_t index_of(self, Py_hash_t code) noexcept
+    cdef add_keys(self, Py_ssize_t index, list result)
+    cdef int find_slot(self, bytes key) except -2
+    cdef int insert(self, bytes key, value) except -1
+    cdef int place(self, Bucket *bucket, unsigned char tag, PyObject *key, PyObject *value) except -1
+    cdef int remove(self, bytes key, int slot) except -1
+    cdef void tidy(self, Bucket *bucket) noexcept
+    cdef int depth(self, Py_ssize_t index) noexcept
+    cdef int reserve(self, Py_ssize_t count) except -1
+    cdef int grow_up(self) except -1
+    cdef int shrink_down(self) except -1
+    cdef int split(self) except -1
+    cdef int pack(self, Bucket *first) except -1
+    cdef void move_forward(self, Bucket *first, Bucket *bucket, int slot) noexcept
+    cdef int merge(self) except -1
+
     cpdef Py_ssize_t bucket_index(self, bytes key) except -1
-    @cython.locals(bucket=dict)
+    cpdef Py_ssize_t bucket_count(self) except -1
+    cpdef list bucket_items(self, Py_ssize_t index)
+    cpdef list bucket_keys(self, Py_ssize_t index)
     cpdef get(self, bytes key)
-    @cython.locals(bucket=dict, before=Py_ssize_t)
     cpdef bint set(self, bytes key, value) except *
-    @cython.locals(bucket=dict)
     cpdef pop(self, bytes key)
-    @cython.locals(bucket=dict)
     cpdef bint discard(self, bytes key) except *
-    @cython.locals(code="unsigned long", index=Py_ssize_t, keys=list)
-    cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)
-    @cython.locals(longest=Py_ssize_t, size=Py_ssize_t, index=Py_ssize_t, bucket=dict, buckets=list)
-    cpdef random_key(self, rng)
+    cpdef clear(self)
     cpdef list keys_list(self)
-    @cython.locals(half=Py_ssize_t, level=cython.int)
-    cdef int _depth(self, Py_ssize_t index)
-    @cython.locals(new=Py_ssize_t, half=Py_ssize_t, low=dict, high=dict)
-    cdef int _split(self) except -1
-    @cython.locals(half=Py_ssize_t, count=Py_ssize_t, last=dict)
-    cdef int _removed(self) except -1
+    cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)
+    cpdef random_key(self, rng)

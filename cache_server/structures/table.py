@@ -17,18 +17,22 @@ range, and splitting or merging only refines or joins ranges: a cursor (a point 
 meaningful, so a full scan returns every key that was there from beginning to end, whatever happens
 in between (the guarantee of https://redis.io/docs/latest/commands/scan/).
 
+Where there is a compiler, `table.pyx` stands in for this file: the same class with buckets of its own.
+This file is the specification.
+
 Invariants: a key is in the bucket its hash names; `used` is the sum of the bucket sizes; while
 `frozen` is above zero no bucket is split or merged, so a walk by bucket number sees each key once.
-With a single bucket (up to twice TABLE_BUCKET_KEYS keys) iteration is in order of insertion.
+With a single bucket (up to TABLE_SMALL_KEYS keys) iteration is in order of insertion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from sys import getsizeof
 from typing import Any
 
-from cache_server.constants import TABLE_BUCKET_KEYS
+from cache_server.constants import TABLE_BUCKET_KEYS, TABLE_SMALL_KEYS
 
 #: Cursors are 32 bits wide; this is the end of that range.
 _END = 1 << 32
@@ -71,6 +75,18 @@ class Table:
             index = code & (self.mask >> 1)
         return index
 
+    def bucket_count(self) -> int:
+        """How many buckets there are."""
+        return len(self.buckets)
+
+    def bucket_items(self, index: int) -> list[tuple[bytes, Any]]:
+        """The keys and values of one bucket, in a new list of pairs. Raises IndexError."""
+        return list(self.buckets[index].items())
+
+    def bucket_keys(self, index: int) -> list[bytes]:
+        """The keys of one bucket, in a new list."""
+        return list(self.buckets[index])
+
     def get(self, key: bytes) -> Any:
         """The value of `key`, or None."""
         bucket = self.buckets[0] if self.mask == 0 else self.buckets[self.bucket_index(key)]
@@ -84,7 +100,7 @@ class Table:
         if len(bucket) == before:
             return False
         self.used += 1
-        if self.used > 2 * _BUCKET_KEYS and self.used > len(self.buckets) * _BUCKET_KEYS:
+        if self.used > TABLE_SMALL_KEYS and self.used > len(self.buckets) * _BUCKET_KEYS:
             self._split()
         return True
 
@@ -160,6 +176,11 @@ class Table:
                         return key
                     index -= 1
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the table itself, without keys and values."""
+        return sum(map(getsizeof, self.buckets)) + getsizeof(self.buckets)
+
     def _depth(self, index: int) -> int:
         """How many low bits of the hash decide for bucket `index`."""
         level = self.mask.bit_length()
@@ -168,9 +189,9 @@ class Table:
             return level
         return level - 1
 
-    def _split(self) -> int:
+    def _split(self) -> None:
         if self.frozen:
-            return 0
+            return
         new = len(self.buckets)
         if new > self.mask:
             self.mask = self.mask * 2 + 1
@@ -184,9 +205,8 @@ class Table:
                 low[key] = value
         self.buckets[new - half] = low
         self.buckets.append(high)
-        return 0
 
-    def _removed(self) -> int:
+    def _removed(self) -> None:
         self.used -= 1
         buckets = len(self.buckets)
         if buckets > 1 and self.used < buckets * (_BUCKET_KEYS // 4) and not self.frozen:
@@ -195,4 +215,3 @@ class Table:
             self.buckets[buckets - 1 - half].update(last)
             if len(self.buckets) <= half:
                 self.mask >>= 1
-        return 0
