@@ -22,6 +22,7 @@ HOT = [
     "cache_server/structures/[a-z]*.py",
     "cache_server/keyspace/[a-z]*.py",
     "cache_server/datatypes/[a-z]*.py",
+    "cache_server/persistence/lzf.py",
     "cache_server/persistence/snapshot_codec.py",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 #: The Redis version whose behaviour we show (INFO redis_version, HELLO): clients choose by it.
 REDIS_VERSION = "7.0.15"
 
-#: Longest inline request, and longest length line of a request, as in Redis (PROTO_INLINE_MAX_SIZE).
+#: Longest inline request, and longest length line of a request (Redis: PROTO_INLINE_MAX_SIZE).
 INLINE_BYTES_MAX = 64 * 1024
 #: Arguments in one request, as in Redis.
 MULTIBULK_COUNT_MAX = 2**31 - 1
@@ -27,6 +27,29 @@ ERROR_CODES_MAX = 128
 TABLE_BUCKET_KEYS = 64
 #: A table of up to so many keys is one bucket, in order of insertion.
 TABLE_SMALL_KEYS = 128
+
+#: Elements of a value that a snapshot encodes before it lets clients be served again.
+SNAPSHOT_STEP_ELEMENTS = 1024
+#: Keys that a snapshot takes out of the table at once: the most that one write has to wait for.
+SNAPSHOT_GROUP_KEYS = 64
+#: Entries per packed node of a stream in a snapshot: Redis's default.
+SNAPSHOT_STREAM_NODE_ENTRIES = 100
+#: Longest string believed in a snapshot, in bytes; beyond the largest proto-max-bulk-len in use.
+SNAPSHOT_STRING_BYTES_MAX = 2**31
+#: Most elements of one value believed in a snapshot: what Redis's own length limit allows.
+SNAPSHOT_COUNT_MAX = 2**40
+#: Fields of a snapshot's preamble that are kept; Redis writes ten.
+SNAPSHOT_AUX_FIELDS_MAX = 64
+#: Names of keys without elements that a load mentions in the log, as in Redis.
+SNAPSHOT_EMPTY_NAMES_MAX = 10
+#: Time that a background save works before clients are served again, in microseconds.
+SAVE_SLICE_US = 1000
+#: Bytes of a snapshot handed to the disk at once.
+SAVE_CHUNK_BYTES = 256 * 1024
+#: Bytes after which a snapshot's file is synced (rdb-save-incremental-fsync), as in Redis.
+SAVE_SYNC_BYTES = 4 * 1024 * 1024
+#: A background save that failed is not tried again before this, in seconds (as in Redis).
+SAVE_RETRY_SECONDS = 5
 
 assert REPLY_BYTES_PER_FLUSH <= OUTPUT_PAUSE_BYTES
 assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX

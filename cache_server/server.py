@@ -12,10 +12,11 @@ import logging
 import secrets
 import socket
 import time
+from typing import Protocol
 
 from cache_server.client import Client
 from cache_server.commands import registry
-from cache_server.commands.dispatch import GATE_LOADING, Dispatcher
+from cache_server.commands.dispatch import GATE_DISK_ERROR, GATE_LOADING, Dispatcher
 from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
 from cache_server.config import Config
@@ -25,11 +26,12 @@ from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
 from cache_server.listeners import Listeners
 from cache_server.observe.stats import Stats
+from cache_server.persistence.saving import Persistence
 
 log = logging.getLogger("cache_server")
 
 
-class Part:
+class Part(Protocol):
     """What the server does with a part. All optional."""
 
     async def start(self) -> None:
@@ -58,7 +60,8 @@ class Server:
         self.keyspace.on_ready = self.blocking.key_ready
         self.clients: dict[int, Client] = {}
         self._next_client_id = 1
-        self.parts: list[Part] = []
+        self.persistence = Persistence(self)
+        self.parts: list[Part] = [self.persistence]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         #: The exit code, once the server is to end.
         self.finished: asyncio.Future[int] = loop.create_future()
@@ -138,6 +141,10 @@ class Server:
     ) -> None:
         """A command ran longer than slowlog-log-slower-than."""
 
+    def check_disk(self) -> None:
+        """Refuses a write while the data cannot be saved. Raises CommandError."""
+        self.persistence.check_writable()
+
     def serve_blocked(self) -> None:
         """Keys appeared that clients wait for."""
         self.blocking.serve()
@@ -145,6 +152,13 @@ class Server:
     def _resume_soon(self, client: Client) -> None:
         """A client may go on: not within another client's pass, but in the next turn."""
         self.loop.call_soon(client.connection.resume)
+
+    def disk_failing(self, failing: bool) -> None:
+        """Saving fails, or works again: every write asks `check_disk` meanwhile."""
+        if failing:
+            self.dispatcher.gates |= GATE_DISK_ERROR
+        else:
+            self.dispatcher.gates &= ~GATE_DISK_ERROR
 
     # -- the stream ----------------------------------------------------------------------------
 

@@ -1,0 +1,803 @@
+"""Redis's snapshot format (RDB): an encoder of version 10, and a decoder of versions 1 to 12.
+
+    REDIS0010 | FA aux name, value ... | FE database | FB sizes | key ... | FF | CRC-64 (8, little)
+
+    key      [FC expiry in ms (8)] [F8 idle seconds | F9 frequency] type (1) | key string | value
+    length   00xxxxxx                     6 bits        80 and 4 bytes, big-endian
+             01xxxxxx xxxxxxxx           14 bits        81 and 8 bytes, big-endian
+    string   length, bytes | C0, C1, C2 and an integer of 1, 2, 4 bytes | C3, two lengths, LZF data
+
+What is written is read by redis-server 5.0 and later: strings, lists, sets and hashes element by
+element, sorted sets with binary scores, streams as listpacks. What is read is every encoding that a
+stock server ever wrote.
+
+The encoder appends to one bytearray. A value of many elements is encoded in steps, so that the
+caller decides how long it stays away from its clients.
+
+The decoder is fed bytes as they come and fills tables of its own: nothing is visible before the end
+was seen and the checksum agreed. An item that is not whole yet is read again when there is more;
+how much more doubles, so even an item that comes in many pieces is read a bounded number of times.
+
+Invariants: every length is checked before it is believed and allocates nothing by itself; whatever
+is fed, the result is the data or an InputError with the offset. A trailer of zeros means that the
+writer did not compute the checksum (https://rdb.fnordig.de/file_format.html describes the format).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from struct import Struct
+from typing import Any
+
+from cache_server.constants import (
+    SNAPSHOT_AUX_FIELDS_MAX,
+    SNAPSHOT_COUNT_MAX,
+    SNAPSHOT_EMPTY_NAMES_MAX,
+    SNAPSHOT_STEP_ELEMENTS,
+    SNAPSHOT_STRING_BYTES_MAX,
+)
+from cache_server.errors import InputError
+from cache_server.keyspace.database import Entry
+from cache_server.persistence import stream_codec
+from cache_server.persistence.lzf import EXPANSION_MAX, Compressor, decompress
+from cache_server.persistence.packed import (
+    read_intset,
+    read_listpack,
+    read_ziplist,
+    read_zipmap,
+)
+from cache_server.structures.table import Table
+from replication.checksum import crc64_redis
+
+_hashes: Any = import_module("cache_server.datatypes.hashes")
+_lists: Any = import_module("cache_server.datatypes.lists")
+_sets: Any = import_module("cache_server.datatypes.sets")
+_sorted_sets: Any = import_module("cache_server.datatypes.sorted_sets")
+
+#: The version that is written: what redis-server 7.0 writes itself.
+VERSION = 10
+#: The newest that is read (redis-server 7.4).
+VERSION_MAX = 12
+
+STRING = 0
+LIST = 1
+SET = 2
+ZSET = 3
+HASH = 4
+ZSET_2 = 5
+MODULE = 6
+MODULE_2 = 7
+HASH_ZIPMAP = 9
+LIST_ZIPLIST = 10
+SET_INTSET = 11
+ZSET_ZIPLIST = 12
+HASH_ZIPLIST = 13
+LIST_QUICKLIST = 14
+STREAM_LISTPACKS = 15
+HASH_LISTPACK = 16
+ZSET_LISTPACK = 17
+LIST_QUICKLIST_2 = 18
+STREAM_LISTPACKS_2 = 19
+SET_LISTPACK = 20
+STREAM_LISTPACKS_3 = 21
+HASH_WITH_EXPIRIES = (22, 23, 24, 25)
+
+SLOT_INFO = 244
+FUNCTION_2 = 245
+FUNCTION_PRE_GA = 246
+MODULE_AUX = 247
+IDLE = 248
+FREQ = 249
+AUX = 250
+RESIZE_DB = 251
+EXPIRE_MS = 252
+EXPIRE_SECONDS = 253
+SELECT_DB = 254
+EOF = 255
+
+# What an encoder says about the last access of a key.
+ACCESS_NONE = 0
+ACCESS_IDLE = 1
+ACCESS_FREQ = 2
+
+_LISTPACK_CODES = {STREAM_LISTPACKS: 1, STREAM_LISTPACKS_2: 2, STREAM_LISTPACKS_3: 3}
+_TYPE_CODES = {
+    b"list": LIST,
+    b"set": SET,
+    b"hash": HASH,
+    b"zset": ZSET_2,
+    b"stream": STREAM_LISTPACKS_2,
+}
+_DOUBLE = Struct("<d")
+_MS = Struct("<Q")
+_SIGNED_MS = Struct("<q")
+_STEP = SNAPSHOT_STEP_ELEMENTS
+#: Below this, compressing cannot pay (as in Redis).
+_COMPRESS_FROM = 20
+
+
+class Truncated(Exception):  # noqa: N818 - not a fault: more is to come
+    """The data ends before the item does."""
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def type_code(value: Any) -> int:
+    """The type byte under which the encoder writes `value`."""
+    kind = type(value)
+    if kind is bytes or kind is int or kind is bytearray:
+        return STRING
+    return _TYPE_CODES[value.type_name]
+
+
+class Encoder:
+    """Appends a snapshot's parts to `out`. `access` is one of ACCESS_*; `now_ms` dates idleness."""
+
+    def __init__(self, compress: bool = False, access: int = ACCESS_NONE, now_ms: int = 0) -> None:
+        self.out = bytearray()
+        self.access = access
+        self.now_ms = now_ms
+        self._lzf = Compressor() if compress else None
+
+    def length(self, value: int) -> None:
+        """A length, or any number from 0 to 2**64 - 1."""
+        out = self.out
+        if value < 64:
+            out.append(value)
+        elif value < 16384:
+            out.append(64 | (value >> 8))
+            out.append(value & 255)
+        elif value < 1 << 32:
+            out.append(0x80)
+            out += value.to_bytes(4, "big")
+        else:
+            out.append(0x81)
+            out += value.to_bytes(8, "big")
+
+    def string(self, data: Any) -> None:
+        """A string: bytes, bytearray or int."""
+        if type(data) is bytes:
+            self._bytes(data)
+        elif type(data) is int:
+            self._integer(data)
+        else:
+            self._bytes(bytes(data))
+
+    def _bytes(self, data: bytes) -> None:
+        out = self.out
+        size = len(data)
+        if size < 64 and (size <= _COMPRESS_FROM or self._lzf is None):
+            out.append(size)
+            out += data
+            return
+        if self._lzf is not None:
+            packed = self._lzf.compress(data)
+            if packed is not None:
+                out.append(0xC3)
+                self.length(len(packed))
+                self.length(size)
+                out += packed
+                return
+        self.length(size)
+        out += data
+
+    def _integer(self, value: Any) -> None:
+        out = self.out
+        if -128 <= value < 128:
+            out.append(0xC0)
+            out += value.to_bytes(1, "little", signed=True)
+        elif -32768 <= value < 32768:
+            out.append(0xC1)
+            out += value.to_bytes(2, "little", signed=True)
+        elif -(1 << 31) <= value < 1 << 31:
+            out.append(0xC2)
+            out += value.to_bytes(4, "little", signed=True)
+        else:
+            self._bytes(b"%d" % value)
+
+    def header(self) -> None:
+        self.out += b"REDIS%04d" % VERSION
+
+    def aux(self, name: bytes, value: Any) -> None:
+        """One field of the preamble; a reader skips those that it does not know."""
+        self.out.append(AUX)
+        self.string(name)
+        self.string(value)
+
+    def function(self, library: bytes) -> None:
+        """A library of functions, as it was read."""
+        self.out.append(FUNCTION_2)
+        self._bytes(library)
+
+    def select(self, index: int) -> None:
+        self.out.append(SELECT_DB)
+        self.length(index)
+
+    def sizes(self, keys: int, volatile: int) -> None:
+        """How much there is in the database just selected: a hint for the reader."""
+        self.out.append(RESIZE_DB)
+        self.length(keys)
+        self.length(volatile)
+
+    def end(self) -> None:
+        """The mark of the end; the trailer follows, see `trailer`."""
+        self.out.append(EOF)
+
+    def entries(self, items: list[tuple[bytes, Any]], start: int) -> int:
+        """Encodes entries from `start` on; returns where it stopped.
+
+        That is the end, or a value of so many elements that `steps` is the way to encode it."""
+        out = self.out
+        stop = len(items)
+        while start < stop:
+            key, entry = items[start]
+            value = entry.value
+            if type(value) is bytes:
+                if entry.expire_ms or self.access:
+                    self._attributes(entry)
+                out.append(STRING)
+                self._bytes(key)
+                self._bytes(value)
+            elif type(value) is int:
+                self._attributes(entry)
+                out.append(STRING)
+                self._bytes(key)
+                self._integer(value)
+            elif type(value) is bytearray:
+                self._attributes(entry)
+                out.append(STRING)
+                self._bytes(key)
+                self._bytes(bytes(value))
+            elif len(value) > _STEP:
+                break
+            else:
+                self.entry(key, entry)
+            start += 1
+        return start
+
+    def entry(self, key: bytes, entry: Entry) -> None:
+        """One key as a whole."""
+        for _ in self.steps(key, entry):
+            pass
+
+    def steps(self, key: bytes, entry: Entry) -> Iterator[None]:
+        """One key; yields now and then inside a value of many elements."""
+        self._attributes(entry)
+        self.out.append(type_code(entry.value))
+        self._bytes(key)
+        yield from self._value_steps(entry.value)
+
+    def value(self, value: Any) -> None:
+        """A value as a whole, without type byte."""
+        for _ in self._value_steps(value):
+            pass
+
+    def _attributes(self, entry: Entry) -> None:
+        out = self.out
+        if entry.expire_ms:
+            out.append(EXPIRE_MS)
+            out += _SIGNED_MS.pack(entry.expire_ms)
+        if self.access == ACCESS_IDLE:
+            out.append(IDLE)
+            self.length(max(0, self.now_ms - entry.access) // 1000)
+        elif self.access == ACCESS_FREQ:
+            out.append(FREQ)
+            out.append(entry.access & 255)
+
+    def _value_steps(self, value: Any) -> Iterator[None]:
+        kind = type(value)
+        if kind is bytes or kind is int or kind is bytearray:
+            self.string(value)
+            return
+        name = value.type_name
+        if name == b"stream":
+            yield from stream_codec.encode_steps(self, value)
+            return
+        self.length(len(value))
+        done = 0
+        if name == b"hash":
+            for field, item in value.items():
+                self.string(field)
+                self.string(item)
+                done += 1
+                if done % _STEP == 0:
+                    yield
+        elif name == b"zset":
+            out = self.out
+            for member, score in value.items():
+                self.string(member)
+                out += _DOUBLE.pack(score)
+                done += 1
+                if done % _STEP == 0:
+                    yield
+        else:
+            for item in value:
+                self.string(item)
+                done += 1
+                if done % _STEP == 0:
+                    yield
+
+
+def trailer(crc: int) -> bytes:
+    """The last 8 bytes of a snapshot, from the CRC-64 of all before."""
+    return _MS.pack(crc)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads the elements of the format from `data`. Raises Truncated and InputError.
+
+    After Truncated, `wanted` is how long the data would have to be for the read to go on."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+        self.end = len(data)
+        self.wanted = 0
+
+    def byte(self) -> int:
+        if self.position >= self.end:
+            self.wanted = self.position + 1
+            raise Truncated
+        value = self.data[self.position]
+        self.position += 1
+        return value
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        start = self.position
+        stop = start + size
+        if stop > self.end:
+            self.wanted = stop
+            raise Truncated
+        self.position = stop
+        return self.data[start:stop]
+
+    def _big(self, lead: int) -> Any:
+        """The number behind a lead byte of 80 or more."""
+        if lead == 0x80:
+            return int.from_bytes(self.take(4), "big")
+        if lead == 0x81:
+            return int.from_bytes(self.take(8), "big")
+        raise InputError(f"a length begins with {lead:#04x}")
+
+    def number(self) -> Any:
+        """A number written like a length, up to 2**64 - 1."""
+        lead = self.byte()
+        if lead < 64:
+            return lead
+        if lead < 128:
+            return ((lead & 63) << 8) | self.byte()
+        return self._big(lead)
+
+    def count(self) -> int:
+        """How many elements follow. Raises InputError when that is absurd."""
+        lead = self.byte()
+        if lead < 64:
+            return lead
+        if lead < 128:
+            return ((lead & 63) << 8) | self.byte()
+        value = self._big(lead)
+        if value > SNAPSHOT_COUNT_MAX:
+            raise InputError(f"{value} elements are promised")
+        return int(value)
+
+    def size(self, lead: int) -> int:
+        """The size of a string whose first byte was `lead`."""
+        if lead < 64:
+            return lead
+        if lead < 128:
+            return ((lead & 63) << 8) | self.byte()
+        value = self._big(lead)
+        if value > SNAPSHOT_STRING_BYTES_MAX:
+            raise InputError(f"a string of {value} bytes is promised")
+        return int(value)
+
+    def string(self) -> bytes:
+        """A string; an integer comes as its digits."""
+        lead = self.byte()
+        if lead < 64:
+            return self.take(lead)
+        if lead < 0xC0:
+            return self.take(self.size(lead))
+        if lead == 0xC3:
+            return self._compressed()
+        return b"%d" % self._small_integer(lead)
+
+    def string_value(self) -> Any:
+        """A string as the keyspace holds it: an integer comes as int."""
+        lead = self.byte()
+        if lead < 64:
+            return self.take(lead)
+        if lead < 0xC0:
+            return self.take(self.size(lead))
+        if lead == 0xC3:
+            return self._compressed()
+        return self._small_integer(lead)
+
+    def _small_integer(self, lead: int) -> int:
+        if lead > 0xC2:
+            raise InputError(f"string encoding {lead:#04x} does not exist")
+        return int.from_bytes(self.take(1 << (lead - 0xC0)), "little", signed=True)
+
+    def _compressed(self) -> bytes:
+        packed = self.size(self.byte())
+        size = self.size(self.byte())
+        if size > packed * EXPANSION_MAX:
+            raise InputError(f"{packed} bytes of LZF data cannot hold {size} bytes")
+        return decompress(self.take(packed), size)
+
+    def double(self) -> float:
+        return float(_DOUBLE.unpack(self.take(8))[0])
+
+    def old_double(self) -> float:
+        """A score as digits, with three lengths for what digits cannot say."""
+        size = self.byte()
+        if size >= 253:
+            return (float("nan"), float("inf"), float("-inf"))[size - 253]
+        return parse_double(self.take(size))
+
+    def signed_ms(self) -> int:
+        """Milliseconds in 8 bytes."""
+        return int(_SIGNED_MS.unpack(self.take(8))[0])
+
+
+def parse_double(digits: bytes) -> float:
+    """A score in digits. Raises InputError."""
+    try:
+        return float(digits)
+    except ValueError:
+        raise InputError(f"{digits[:40]!r} is no score") from None
+
+
+def read_value(reader: Reader, code: int) -> Any:
+    """The value of type `code`; None for one without elements. Raises Truncated and InputError."""
+    if code == STRING:
+        return reader.string_value()
+    if code in (HASH, HASH_LISTPACK, HASH_ZIPLIST, HASH_ZIPMAP):
+        return _hash(_hash_elements(reader, code))
+    if code in (ZSET_2, ZSET_LISTPACK, ZSET_ZIPLIST, ZSET):
+        return _sorted_set(_sorted_set_pairs(reader, code))
+    if code == LIST:
+        return _list(_strings(reader, reader.count()))
+    if code in (LIST_QUICKLIST_2, LIST_QUICKLIST, LIST_ZIPLIST):
+        return _list(_list_nodes(reader, code))
+    if code == SET:
+        return _set(_strings(reader, reader.count()))
+    if code == SET_INTSET:
+        return _set(read_intset(reader.string()))
+    if code == SET_LISTPACK:
+        return _set(read_listpack(reader.string()))
+    if code in _LISTPACK_CODES:
+        return stream_codec.decode(reader, _LISTPACK_CODES[code])
+    if code in HASH_WITH_EXPIRIES:
+        raise InputError("a hash whose fields expire is not supported")
+    if code in (MODULE, MODULE_2):
+        raise InputError("a value of a module is not supported")
+    raise InputError(f"value type {code} does not exist")
+
+
+def _strings(reader: Reader, count: int) -> list[bytes]:
+    elements: list[bytes] = []
+    while count > 0:
+        elements.append(reader.string())
+        count -= 1
+    return elements
+
+
+def _list(elements: list[bytes]) -> Any:
+    return _lists.List(elements) if elements else None
+
+
+def _list_nodes(reader: Reader, code: int) -> list[bytes]:
+    if code == LIST_ZIPLIST:
+        return read_ziplist(reader.string())
+    elements: list[bytes] = []
+    for _ in range(reader.count()):
+        if code == LIST_QUICKLIST:
+            elements += read_ziplist(reader.string())
+            continue
+        container = reader.number()
+        if container == 1:
+            elements.append(reader.string())
+        elif container == 2:
+            elements += read_listpack(reader.string())
+        else:
+            raise InputError(f"a list node of kind {container} does not exist")
+    return elements
+
+
+def _set(members: list[bytes]) -> Any:
+    if not members:
+        return None
+    value = _sets.Set(members)
+    if len(value) != len(members):
+        raise InputError("a set has a member twice")
+    return value
+
+
+def _hash_elements(reader: Reader, code: int) -> list[bytes]:
+    """Fields and values in turn."""
+    if code == HASH:
+        return _strings(reader, 2 * reader.count())
+    if code == HASH_LISTPACK:
+        return read_listpack(reader.string())
+    if code == HASH_ZIPLIST:
+        return read_ziplist(reader.string())
+    return read_zipmap(reader.string())
+
+
+def _hash(elements: list[bytes]) -> Any:
+    if not elements:
+        return None
+    if len(elements) % 2:
+        raise InputError("a hash has a field without a value")
+    value = _hashes.Hash(zip(elements[::2], elements[1::2]))
+    if 2 * len(value) != len(elements):
+        raise InputError("a hash has a field twice")
+    return value
+
+
+def _sorted_set_pairs(reader: Reader, code: int) -> list[tuple[bytes, float]]:
+    pairs: list[tuple[bytes, float]] = []
+    if code in (ZSET_2, ZSET):
+        for _ in range(reader.count()):
+            member = reader.string()
+            pairs.append((member, reader.double() if code == ZSET_2 else reader.old_double()))
+        return pairs
+    packed = reader.string()
+    elements = read_listpack(packed) if code == ZSET_LISTPACK else read_ziplist(packed)
+    if len(elements) % 2:
+        raise InputError("a sorted set has a member without a score")
+    return [(member, parse_double(score)) for member, score in zip(elements[::2], elements[1::2])]
+
+
+def _sorted_set(pairs: list[tuple[bytes, float]]) -> Any:
+    if not pairs:
+        return None
+    for _, score in pairs:
+        if score != score:
+            raise InputError("a score is not a number")
+    value = _sorted_sets.SortedSet(pairs)
+    if len(value) != len(pairs):
+        raise InputError("a sorted set has a member twice")
+    return value
+
+
+# -- loading -------------------------------------------------------------------------------------
+
+
+class Loaded:
+    """The data of a snapshot: for each database a table of its entries and one of the volatile."""
+
+    def __init__(self, databases: int) -> None:
+        self.tables = [Table() for _ in range(databases)]
+        self.volatile = [Table() for _ in range(databases)]
+        self.aux: dict[bytes, bytes] = {}
+        #: Libraries of functions, as they were written.
+        self.functions: list[bytes] = []
+        self.keys_loaded = 0
+        self.keys_expired = 0
+        #: Keys that held nothing, and were left out; the names of the first of them.
+        self.keys_empty = 0
+        self.empty_names: list[bytes] = []
+
+
+class Loader:
+    """Reads a snapshot that comes in pieces: `feed` until there is no more, then `finish`.
+
+    `databases`       how many there may be
+    `now_ms`          the time, Unix ms
+    `drop_expired`    keys that have expired are left out, unless the snapshot names a replication
+                      history: there a deletion has to be in the stream (and a follower drops
+                      nothing: its leader decides)
+    `verify`          whether a checksum that is there is checked
+    `lfu`             whether access stamps are those of an LFU policy
+    """
+
+    def __init__(
+        self,
+        databases: int,
+        now_ms: int,
+        drop_expired: bool = False,
+        verify: bool = True,
+        lfu: bool = False,
+    ) -> None:
+        self.loaded = Loaded(databases)
+        self.databases = databases
+        self.now_ms = now_ms
+        self.drop_expired = drop_expired
+        self.verify = verify
+        self.lfu = lfu
+        #: Whether the end was seen and the checksum agreed.
+        self.complete = False
+        self.version = 0
+        self._crc = 0
+        self._offset = 0
+        self._reader = Reader(b"")
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._wanted_bytes = 0
+        self._table = self.loaded.tables[0]
+        self._volatile = self.loaded.volatile[0]
+        self._access = ((now_ms // 60_000) & 0xFFFF) << 8 | 5 if lfu else now_ms
+
+    @property
+    def rest(self) -> bytes:
+        """What was fed behind the end."""
+        return self._reader.data[self._reader.position :] + b"".join(self._waiting)
+
+    def feed(self, data: bytes) -> None:
+        """Takes more of the snapshot. Raises InputError, after which the loader is of no use."""
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= self._wanted_bytes and not self.complete:
+            self._read()
+
+    def finish(self) -> Loaded:
+        """The data. Raises InputError when the snapshot is not whole, or goes on behind its end."""
+        if self._waiting and not self.complete:
+            self._read()
+        if not self.complete:
+            size = self._offset + len(self._reader.data)
+            raise InputError(f"the snapshot is cut short: it ends at offset {size}")
+        if self.rest:
+            raise InputError(f"there are {len(self.rest)} bytes behind the end of the snapshot")
+        return self.loaded
+
+    def _read(self) -> None:
+        reader = Reader(self._reader.data[self._reader.position :] + b"".join(self._waiting))
+        self._reader = reader
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        mark = 0
+        try:
+            if not self.version:
+                self._header(reader)
+            while not self.complete:
+                mark = reader.position
+                self._item(reader, mark)
+            mark = reader.position
+        except Truncated:
+            reader.position = mark
+            left = reader.end - mark
+            self._wanted_bytes = max(reader.wanted - reader.end, left >> 1)
+        except InputError as error:
+            raise InputError(f"{error}, at offset {self._offset + mark} of the snapshot") from None
+        if mark and not self.complete:
+            self._crc = crc64_redis(reader.data[:mark], self._crc)
+        self._offset += mark
+
+    def _header(self, reader: Reader) -> None:
+        head = reader.take(9)
+        if head[:5] != b"REDIS" or not head[5:].isdigit():
+            raise InputError("Wrong signature: this is no snapshot")
+        version = int(head[5:])
+        if not 1 <= version <= VERSION_MAX:
+            raise InputError(f"Can't handle RDB format version {version}")
+        self.version = version
+
+    def _item(self, reader: Reader, mark: int) -> None:
+        """One key with what belongs to it, or one opcode."""
+        expire_ms = 0
+        access = self._access
+        while True:
+            code = reader.byte()
+            if code < SLOT_INFO:
+                self._key(reader, code, expire_ms, access)
+                return
+            if code == EXPIRE_MS:
+                expire_ms = self._expiry(reader.signed_ms())
+            elif code == EXPIRE_SECONDS:
+                expire_ms = self._expiry(
+                    1000 * int.from_bytes(reader.take(4), "little", signed=True)
+                )
+            elif code == IDLE:
+                idle_ms = 1000 * reader.count()
+                if not self.lfu:
+                    access = max(0, self.now_ms - idle_ms)
+            elif code == FREQ:
+                frequency = reader.byte()
+                if self.lfu:
+                    access = (self._access & ~255) | frequency
+            else:
+                self._opcode(reader, code, mark)
+                return
+
+    def _expiry(self, expire_ms: Any) -> Any:
+        """An expiry as the keyspace holds it; one at or before 1970 is long over."""
+        return max(1, expire_ms)
+
+    def _key(self, reader: Reader, code: int, expire_ms: int, access: int) -> None:
+        key = reader.string()
+        value = read_value(reader, code)
+        loaded = self.loaded
+        if value is None:
+            loaded.keys_empty += 1
+            if len(loaded.empty_names) < SNAPSHOT_EMPTY_NAMES_MAX:
+                loaded.empty_names.append(key)
+            return
+        if expire_ms and self.drop_expired and expire_ms < self.now_ms:
+            loaded.keys_expired += 1
+            return
+        entry = Entry(value, access)
+        if not self._table.set(key, entry):
+            raise InputError(f"the key {key[:80]!r} is there twice")
+        if expire_ms:
+            entry.expire_ms = expire_ms
+            self._volatile.set(key, entry)
+        loaded.keys_loaded += 1
+
+    def _opcode(self, reader: Reader, code: int, mark: int) -> None:
+        if code == SELECT_DB:
+            index = reader.count()
+            if index >= self.databases:
+                raise InputError(f"database {index} where there are {self.databases}")
+            self._table = self.loaded.tables[index]
+            self._volatile = self.loaded.volatile[index]
+        elif code == RESIZE_DB:
+            reader.count()
+            reader.count()
+        elif code == AUX:
+            name, value = reader.string(), reader.string()
+            if name == b"repl-id":
+                self.drop_expired = False
+            if len(self.loaded.aux) < SNAPSHOT_AUX_FIELDS_MAX:
+                self.loaded.aux[name] = value
+        elif code == EOF:
+            self._end(reader, mark)
+        elif code == FUNCTION_2:
+            self.loaded.functions.append(reader.string())
+        elif code == SLOT_INFO:
+            for _ in range(3):
+                reader.count()
+        elif code == FUNCTION_PRE_GA:
+            raise InputError("functions of a release candidate are not supported")
+        else:
+            raise InputError("data of a module is not supported")
+
+    def _end(self, reader: Reader, mark: int) -> None:
+        if self.version >= 5:
+            there = int.from_bytes(reader.take(8), "little")
+            found = crc64_redis(reader.data[: mark + 1], self._crc)
+            if there and self.verify and there != found:
+                raise InputError(f"RDB CRC error: expected {there:016x}, found {found:016x}")
+        self.complete = True
+
+
+# -- single values -------------------------------------------------------------------------------
+
+
+def dump_value(value: Any, compress: bool = True) -> bytes:
+    """One value by itself, as DUMP gives it: type, value, version (2 bytes), CRC-64 (8 bytes)."""
+    encoder = Encoder(compress)
+    encoder.out.append(type_code(value))
+    encoder.value(value)
+    encoder.out += VERSION.to_bytes(2, "little")
+    payload = bytes(encoder.out)
+    return payload + trailer(crc64_redis(payload))
+
+
+def dump_is_intact(payload: bytes, verify: bool = True) -> bool:
+    """Whether a payload of DUMP has a version that we read and the right checksum."""
+    if len(payload) < 10 or int.from_bytes(payload[-10:-8], "little") > VERSION_MAX:
+        return False
+    return not verify or payload[-8:] == trailer(crc64_redis(payload[:-8]))
+
+
+def restore_value(payload: bytes) -> Any:
+    """The value in an intact payload of DUMP. Raises InputError."""
+    reader = Reader(payload[:-10])
+    try:
+        value = read_value(reader, reader.byte())
+    except Truncated:
+        raise InputError("the value is cut short") from None
+    if value is None:
+        raise InputError("the value is empty")
+    if reader.position != reader.end:
+        raise InputError("there are bytes behind the value")
+    return value
