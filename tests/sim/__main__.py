@@ -42,7 +42,10 @@ def main() -> int:
         outcome = run(seed, tuple(args.without))
         if args.history:
             print("\n".join(outcome.history))
-        if outcome.violation:
+        if args.without and outcome.kind == "convergence":
+            # A cluster that lost a rule often just gets stuck; what is looked for is unsafe.
+            print(f"seed {seed}: stuck, not unsafe")
+        elif outcome.violation:
             print(story(outcome))
             return 2 if outcome.kind == "convergence" else 1
         if args.seeds == 1:

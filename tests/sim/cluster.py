@@ -72,6 +72,7 @@ class Cluster:
         self.writes = 0
         self._entry = 0
         self._writing = True
+        self._hurting = False
 
     def _rate(self) -> float:
         spread = self.options.clock_rate_spread
@@ -101,10 +102,25 @@ class Cluster:
             sentinel.reach = by_address
             masters = (MasterState(config, config.address),)
             sentinel.first_state = SentinelState(sentinel.name, 0, masters)
-            sentinel.persisted = self.leaders.persisted
+            sentinel.persisted = self._persisted
             sentinel.voted = votes.voted
 
     # Faults.
+
+    def _persisted(self, sentinel: SentinelNode, state: SentinelState) -> None:
+        """A sentinel made a promise durable: the worst moment to lose power is just after."""
+        self.leaders.persisted(sentinel, state)
+        chance = self.world.chance
+        if not self._hurting or chance.random() >= self.options.crash_after_persist_odds:
+            return
+        life, blink_ms = sentinel.life, 20.0 * chance.random()
+
+        def blink() -> None:
+            if self._hurting and sentinel.alive and sentinel.life == life:
+                sentinel.crash()
+                self.world.after(5 * blink_ms, lambda: None if sentinel.alive else sentinel.start())
+
+        self.world.after(blink_ms, blink)
 
     def everybody(self) -> list[Process]:
         """Data nodes first."""
@@ -197,11 +213,13 @@ class Cluster:
         first = self.nodes[0]
         self._until(lambda: first.lease.state.under_lease, SETTLE_MS, "no first lease")
         world.tell("settled; faults begin")
+        self._hurting = True
         end_ms = world.now_ms + options.faults_for_ms
         while world.now_ms < end_ms:
             world.run_until(world.now_ms + options.fault_period_ms)
             self._hurt()
         world.tell("faults end")
+        self._hurting = False
         world.heal()
         for process in self.everybody():
             process.resume()

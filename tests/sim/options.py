@@ -24,6 +24,7 @@ class Options:
     clock_rate_spread: float
     fault_period_ms: int
     crash_odds: float
+    crash_after_persist_odds: float
     partition_odds: float
     one_way_odds: float
     pause_odds: float
@@ -52,6 +53,7 @@ def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
         clock_rate_spread=chance.choice((0.0, 0.0049)),
         fault_period_ms=chance.choice((300, 700, 1_500)),
         crash_odds=chance.choice((0.1, 0.3)),
+        crash_after_persist_odds=chance.choice((0.0, 0.1, 0.4)),
         partition_odds=chance.choice((0.0, 0.3)),
         one_way_odds=chance.choice((0.0, 0.2)),
         pause_odds=chance.choice((0.0, 0.2)),

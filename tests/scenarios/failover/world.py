@@ -32,6 +32,7 @@ def calm(nodes: int, sentinels: int, down_after_ms: int, lease_ttl_ms: int) -> O
         clock_rate_spread=0.0,
         fault_period_ms=1_000,
         crash_odds=0.0,
+        crash_after_persist_odds=0.0,
         partition_odds=0.0,
         one_way_odds=0.0,
         pause_odds=0.0,
