@@ -1,5 +1,7 @@
 """Ranking, detector, election, promotion: the small pure parts."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,3 +170,8 @@ def test_an_edge_that_is_not_in_the_table_asserts():
 
 def test_the_diagram_shows_every_edge():
     assert len(promotion.diagram().splitlines()) == sum(map(len, TRANSITIONS.values()))
+
+
+def test_the_documented_diagram_is_the_table():
+    page = Path(__file__).parents[3] / "docs" / "failover.md"
+    assert promotion.diagram() in page.read_text()
