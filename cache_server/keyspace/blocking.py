@@ -253,7 +253,8 @@ def _null_array() -> Any:
 def parse_timeout_ms(word: bytes, *, in_seconds: bool, now_ms: int) -> int:
     """A blocking command's timeout as milliseconds, rounded up; 0 is for ever.
 
-    Raises CommandError with Redis's text (getTimeoutFromObjectOrReply)."""
+    Raises CommandError with Redis's text; where 7.0 calls a time beyond 64 bits negative, with the
+    text of 7.2."""
     if in_seconds:
         seconds = _float(word)
         if seconds is None:
