@@ -27,6 +27,8 @@ ERROR_CODES_MAX = 128
 TABLE_BUCKET_KEYS = 64
 #: A table of up to so many keys is one bucket, in order of insertion.
 TABLE_SMALL_KEYS = 128
+#: Pairs in one block of a sorted set's order: an insertion shifts half of it, a few KB.
+SORTED_BLOCK_PAIRS = 512
 
 #: Elements of a value that a snapshot encodes before it lets clients be served again.
 SNAPSHOT_STEP_ELEMENTS = 1024
