@@ -1,0 +1,59 @@
+"""What collections of names share: fair samples of them, and how much memory they take."""
+
+from __future__ import annotations
+
+from random import Random
+from sys import getsizeof
+from typing import Any
+
+from cache_server.constants import RANDOM_MEMBERS_MAX
+from cache_server.errors import CommandError
+from cache_server.structures.table import Table
+
+
+def distinct_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+    """`count` different keys, every choice equally likely; all of them where there are fewer."""
+    if count >= table.used:
+        return table.keys_list()
+    if count * 3 > table.used:
+        return rng.sample(table.keys_list(), count)
+    chosen: dict[bytes, None] = {}
+    while len(chosen) < count:
+        key = table.random_key(rng)
+        assert key is not None
+        chosen[key] = None
+    return list(chosen)
+
+
+def repeated_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+    """`count` independent draws from a table that is not empty. Raises CommandError for too many."""
+    if count > RANDOM_MEMBERS_MAX:
+        raise CommandError(b"ERR value is out of range")
+    keys = table.keys_list() if count * 8 > table.used else []
+    if keys:
+        return rng.choices(keys, k=count)
+    draws = [table.random_key(rng) for _ in range(count)]
+    return [key for key in draws if key is not None]
+
+
+def bytes_memory(word: bytes) -> int:
+    """What a bytes object takes of the allocator, in bytes: header, closing zero, multiple of 16."""
+    return (len(word) + 48) & ~15
+
+
+def table_memory(table: Table, samples: int) -> int:
+    """Bytes taken by a table of bytes or floats, from `samples` entries (0: from all)."""
+    total = getsizeof(table) + getsizeof(table.buckets)
+    seen = size = 0
+    for bucket in table.buckets:
+        size += getsizeof(bucket)
+        for key, value in bucket.items():
+            size += bytes_memory(key) + _value_memory(value)
+        seen += len(bucket)
+        if samples and seen >= samples:
+            break
+    return total + (size * table.used // seen if seen else size)
+
+
+def _value_memory(value: Any) -> int:
+    return bytes_memory(value) if type(value) is bytes else getsizeof(value)
