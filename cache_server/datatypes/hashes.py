@@ -1,8 +1,9 @@
 """Hashes: fields and their values under one key.
 
 A hash is a `Table` of bytes to bytes, whatever its size: small dicts need no second layout. What
-Redis calls its encoding is kept as one bit for those who ask (OBJECT ENCODING): a hash is a listpack
-until it has more fields, or a longer field or value, than the settings allow, and never again.
+Redis calls its encoding is kept as one bit for those who ask (OBJECT ENCODING): a hash is a
+listpack until it has more fields, or a longer field or value, than the settings allow, and never
+again.
 
 Invariants: fields and values are bytes; a hash in the keyspace is never empty.
 
@@ -11,7 +12,7 @@ Source: https://redis.io/docs/latest/commands/?group=hash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from sys import getsizeof
 from typing import Any
 
@@ -20,8 +21,8 @@ from cache_server.datatypes import sampling
 from cache_server.datatypes.arguments import (
     INT64_MAX,
     INT64_MIN,
-    format_long_double,
     add_long_doubles,
+    format_long_double,
     integer_or_none,
     long_double_or_none,
     parse_in_range,
@@ -38,19 +39,26 @@ _PACKED_ENTRIES_DEFAULT = 512
 _PACKED_BYTES_DEFAULT = 64
 
 
-class Hash(Table):
-    """Fields to values. `packed` says that Redis would hold it as a listpack."""
+class Hash:
+    """Fields to values, in `table`. `packed` says that Redis would hold them as a listpack."""
 
     type_name = b"hash"
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """`pairs` of field and value. The encoding is what the default settings make of them."""
-        Table.__init__(self)
+        self.table = Table()
         self.packed = True
         for field, value in pairs:
-            self.set(field, value)
-        if self.used:
+            self.table.set(field, value)
+        if self.table.used:
             self.fit(_PACKED_ENTRIES_DEFAULT, _PACKED_BYTES_DEFAULT)
+
+    def __len__(self) -> int:
+        return self.table.used
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """(field, value), in no order that means anything. Not for use while fields change."""
+        return self.table.items()
 
     @property
     def encoding(self) -> bytes:
@@ -59,28 +67,27 @@ class Hash(Table):
 
     def fit(self, entries_max: int, bytes_max: int) -> None:
         """Decides anew whether the hash is packed, by its contents."""
-        self.packed = self.used <= entries_max and all(
+        self.packed = self.table.used <= entries_max and all(
             len(field) <= bytes_max and len(value) <= bytes_max for field, value in self.items()
         )
 
     def copy(self) -> Hash:
         """The same fields in a table of its own."""
         twin = Hash()
-        twin.buckets = [bucket.copy() for bucket in self.buckets]
-        twin.used = self.used
-        twin.mask = self.mask
+        for field, value in self.table.items():
+            twin.table.set(field, value)
         twin.packed = self.packed
         return twin
 
     def memory_bytes(self, samples: int) -> int:
         """An estimate from `samples` fields (0: from all), in bytes."""
-        return sampling.table_memory(self, samples)
+        return getsizeof(self) + sampling.table_memory(self.table, samples)
 
 
 def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int) -> None:
     """After `words[first:]` were stored: they or the number of fields may end the listpack."""
     config = ctx.config
-    if fields.used > config.hash_max_listpack_entries:
+    if fields.table.used > config.hash_max_listpack_entries:
         fields.packed = False
         return
     longest = config.hash_max_listpack_value
@@ -112,7 +119,7 @@ def hset_command(ctx: Any, args: list[bytes]) -> int:
     fields = _opened(db, key)
     added = 0
     for index in range(2, count, 2):
-        if fields.set(args[index], args[index + 1]):
+        if fields.table.set(args[index], args[index + 1]):
             added += 1
     if fields.packed:
         _unpack_if_large(ctx, fields, args, 2)
@@ -132,9 +139,9 @@ def hsetnx_command(ctx: Any, args: list[bytes]) -> int:
     """HSETNX key field value: whether it was set"""
     db = ctx.db
     fields = _opened(db, args[1])
-    if args[2] in fields:
+    if args[2] in fields.table:
         return 0
-    fields.set(args[2], args[3])
+    fields.table.set(args[2], args[3])
     if fields.packed:
         _unpack_if_large(ctx, fields, args, 2)
     db.changed(args[1], NOTIFY_HASH, b"hset")
@@ -147,7 +154,7 @@ def hincrby_command(ctx: Any, args: list[bytes]) -> int:
     db = ctx.db
     key, field = args[1], args[2]
     fields: Hash | None = db.write_as(key, Hash)
-    current = None if fields is None else fields.get(field)
+    current = None if fields is None else fields.table.get(field)
     value = 0 if current is None else integer_or_none(current)
     if value is None:
         raise CommandError(b"ERR hash value is not an integer")
@@ -165,7 +172,7 @@ def hincrbyfloat_command(ctx: Any, args: list[bytes]) -> bytes:
         raise CommandError(b"ERR value is NaN or Infinity")
     key, field = args[1], args[2]
     fields: Hash | None = ctx.db.write_as(key, Hash)
-    current = None if fields is None else fields.get(field)
+    current = None if fields is None else fields.table.get(field)
     value = long_double_or_none(b"0" if current is None else current)
     if value is None:
         raise CommandError(b"ERR hash value is not a float")
@@ -181,7 +188,7 @@ def hincrbyfloat_command(ctx: Any, args: list[bytes]) -> bytes:
 def _store(ctx: Any, key: bytes, field: bytes, value: bytes, event: bytes) -> None:
     """One field set, with its event."""
     fields = _opened(ctx.db, key)
-    fields.set(field, value)
+    fields.table.set(field, value)
     if fields.packed:
         _unpack_if_large(ctx, fields, [field, value], 0)
     ctx.db.changed(key, NOTIFY_HASH, event)
@@ -196,12 +203,12 @@ def hdel_command(ctx: Any, args: list[bytes]) -> int:
         return 0
     removed = 0
     for index in range(2, len(args)):
-        if fields.discard(args[index]):
+        if fields.table.discard(args[index]):
             removed += 1
-            if fields.used == 0:
+            if fields.table.used == 0:
                 break
     if removed:
-        emptied = fields.used == 0
+        emptied = fields.table.used == 0
         if emptied:
             db.delete(key)
         db.changed(key, NOTIFY_HASH, b"hdel", removed)
@@ -217,7 +224,7 @@ def hget_command(ctx: Any, args: list[bytes]) -> Any:
     """HGET key field"""
     db = ctx.db
     fields: Hash | None = db.read_as(args[1], Hash)
-    return None if fields is None else fields.get(args[2])
+    return None if fields is None else fields.table.get(args[2])
 
 
 def hmget_command(ctx: Any, args: list[bytes]) -> list[bytes | None]:
@@ -225,38 +232,38 @@ def hmget_command(ctx: Any, args: list[bytes]) -> list[bytes | None]:
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
     if fields is None:
         return [None] * (len(args) - 2)
-    return [fields.get(args[index]) for index in range(2, len(args))]
+    return [fields.table.get(args[index]) for index in range(2, len(args))]
 
 
 def hlen_command(ctx: Any, args: list[bytes]) -> int:
     """HLEN key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return 0 if fields is None else fields.used
+    return 0 if fields is None else fields.table.used
 
 
 def hexists_command(ctx: Any, args: list[bytes]) -> int:
     """HEXISTS key field"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return 1 if fields is not None and args[2] in fields else 0
+    return 1 if fields is not None and args[2] in fields.table else 0
 
 
 def hstrlen_command(ctx: Any, args: list[bytes]) -> int:
     """HSTRLEN key field: the value's length in bytes"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    value = None if fields is None else fields.get(args[2])
+    value = None if fields is None else fields.table.get(args[2])
     return 0 if value is None else len(value)
 
 
 def hkeys_command(ctx: Any, args: list[bytes]) -> list[bytes]:
     """HKEYS key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return [] if fields is None else fields.keys_list()
+    return [] if fields is None else fields.table.keys_list()
 
 
 def hvals_command(ctx: Any, args: list[bytes]) -> list[bytes]:
     """HVALS key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return [] if fields is None else list(fields.values())
+    return [] if fields is None else list(fields.table.values())
 
 
 def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
@@ -264,7 +271,7 @@ def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
     reply = Map()
     if fields is not None:
-        for bucket in fields.buckets:
+        for bucket in fields.table.buckets:
             for pair in bucket.items():
                 reply.extend(pair)
     return reply
@@ -274,7 +281,7 @@ def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:
     """HRANDFIELD key [count [WITHVALUES]]"""
     if len(args) == 2:
         fields: Hash | None = ctx.db.read_as(args[1], Hash)
-        return None if fields is None else fields.random_key(ctx.keyspace.rng)
+        return None if fields is None else fields.table.random_key(ctx.keyspace.rng)
     count = parse_in_range(args[2], -INT64_MAX, INT64_MAX)
     if len(args) > 4 or (len(args) == 4 and args[3].lower() != b"withvalues"):
         raise syntax_error()
@@ -285,14 +292,14 @@ def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:
     if fields is None or count == 0:
         return []
     if count > 0:
-        chosen = sampling.distinct_keys(fields, count, ctx.keyspace.rng)
+        chosen = sampling.distinct_keys(fields.table, count, ctx.keyspace.rng)
     else:
-        chosen = sampling.repeated_keys(fields, -count, ctx.keyspace.rng)
+        chosen = sampling.repeated_keys(fields.table, -count, ctx.keyspace.rng)
     if not with_values:
         return chosen
     if ctx.protocol == 3:
-        return [[field, fields.get(field)] for field in chosen]
-    return [word for field in chosen for word in (field, fields.get(field))]
+        return [[field, fields.table.get(field)] for field in chosen]
+    return [word for field in chosen for word in (field, fields.table.get(field))]
 
 
 def hscan_command(ctx: Any, args: list[bytes]) -> list[Any]:
@@ -303,93 +310,196 @@ def hscan_command(ctx: Any, args: list[bytes]) -> list[Any]:
         return scan_reply(0, [])
     options = parse_options(args, 3)
     if fields.packed:
-        cursor, names = 0, fields.keys_list()
+        cursor, names = 0, fields.table.keys_list()
     else:
-        cursor, names = fields.scan(cursor, options.count)
+        cursor, names = fields.table.scan(cursor, options.count)
     if options.match is not None:
         names = [name for name in names if options.match(name)]
-    return scan_reply(cursor, [word for name in names for word in (name, fields.get(name))])
+    return scan_reply(cursor, [word for name in names for word in (name, fields.table.get(name))])
 
 
 COMMANDS = [
     Command(
-        "hdel", -3, "write fast", hdel_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Delete one or more hash fields",
+        "hdel",
+        -3,
+        "write fast",
+        hdel_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Delete one or more hash fields",
         complexity="O(N) where N is the number of fields to be removed.",
     ),
     Command(
-        "hexists", 3, "readonly fast", hexists_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Determine if a hash field exists",
+        "hexists",
+        3,
+        "readonly fast",
+        hexists_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Determine if a hash field exists",
         complexity="O(1)",
     ),
     Command(
-        "hget", 3, "readonly fast", hget_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get the value of a hash field",
+        "hget",
+        3,
+        "readonly fast",
+        hget_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get the value of a hash field",
         complexity="O(1)",
     ),
     Command(
-        "hgetall", 2, "readonly", hgetall_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get all the fields and values in a hash",
+        "hgetall",
+        2,
+        "readonly",
+        hgetall_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get all the fields and values in a hash",
         complexity="O(N) where N is the size of the hash.",
     ),
     Command(
-        "hincrby", 4, "write denyoom fast", hincrby_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Increment the integer value of a hash field by the given number",
+        "hincrby",
+        4,
+        "write denyoom fast",
+        hincrby_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Increment the integer value of a hash field by the given number",
         complexity="O(1)",
     ),
     Command(
-        "hincrbyfloat", 4, "write denyoom fast", hincrbyfloat_command, (1, 1, 1),
-        group="hash", since="2.6.0", summary="Increment the float value of a hash field by the given amount",
+        "hincrbyfloat",
+        4,
+        "write denyoom fast",
+        hincrbyfloat_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.6.0",
+        summary="Increment the float value of a hash field by the given amount",
         complexity="O(1)",
     ),
     Command(
-        "hkeys", 2, "readonly", hkeys_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get all the fields in a hash",
+        "hkeys",
+        2,
+        "readonly",
+        hkeys_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get all the fields in a hash",
         complexity="O(N) where N is the size of the hash.",
     ),
     Command(
-        "hlen", 2, "readonly fast", hlen_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get the number of fields in a hash",
+        "hlen",
+        2,
+        "readonly fast",
+        hlen_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get the number of fields in a hash",
         complexity="O(1)",
     ),
     Command(
-        "hmget", -3, "readonly fast", hmget_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get the values of all the given hash fields",
+        "hmget",
+        -3,
+        "readonly fast",
+        hmget_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get the values of all the given hash fields",
         complexity="O(N) where N is the number of fields being requested.",
     ),
     Command(
-        "hmset", -4, "write denyoom fast", hmset_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Set multiple hash fields to multiple values",
+        "hmset",
+        -4,
+        "write denyoom fast",
+        hmset_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Set multiple hash fields to multiple values",
         complexity="O(N) where N is the number of fields being set.",
     ),
     Command(
-        "hrandfield", -2, "readonly", hrandfield_command, (1, 1, 1),
-        group="hash", since="6.2.0", summary="Get one or multiple random fields from a hash",
+        "hrandfield",
+        -2,
+        "readonly",
+        hrandfield_command,
+        (1, 1, 1),
+        group="hash",
+        since="6.2.0",
+        summary="Get one or multiple random fields from a hash",
         complexity="O(N) where N is the number of fields returned",
     ),
     Command(
-        "hscan", -3, "readonly", hscan_command, (1, 1, 1),
-        group="hash", since="2.8.0", summary="Incrementally iterate hash fields and associated values",
-        complexity="O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.",
+        "hscan",
+        -3,
+        "readonly",
+        hscan_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.8.0",
+        summary="Incrementally iterate hash fields and associated values",
+        complexity=(
+            "O(1) for every call. O(N) for a complete iteration, including enough command calls "
+            "for the cursor to return back to 0. N is the number of elements inside the "
+            "collection."
+        ),
     ),
     Command(
-        "hset", -4, "write denyoom fast", hset_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Set the string value of a hash field",
-        complexity="O(1) for each field/value pair added, so O(N) to add N field/value pairs when the command is called with multiple field/value pairs.",
+        "hset",
+        -4,
+        "write denyoom fast",
+        hset_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Set the string value of a hash field",
+        complexity=(
+            "O(1) for each field/value pair added, so O(N) to add N field/value pairs when the "
+            "command is called with multiple field/value pairs."
+        ),
     ),
     Command(
-        "hsetnx", 4, "write denyoom fast", hsetnx_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Set the value of a hash field, only if the field does not exist",
+        "hsetnx",
+        4,
+        "write denyoom fast",
+        hsetnx_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Set the value of a hash field, only if the field does not exist",
         complexity="O(1)",
     ),
     Command(
-        "hstrlen", 3, "readonly fast", hstrlen_command, (1, 1, 1),
-        group="hash", since="3.2.0", summary="Get the length of the value of a hash field",
+        "hstrlen",
+        3,
+        "readonly fast",
+        hstrlen_command,
+        (1, 1, 1),
+        group="hash",
+        since="3.2.0",
+        summary="Get the length of the value of a hash field",
         complexity="O(1)",
     ),
     Command(
-        "hvals", 2, "readonly", hvals_command, (1, 1, 1),
-        group="hash", since="2.0.0", summary="Get all the values in a hash",
+        "hvals",
+        2,
+        "readonly",
+        hvals_command,
+        (1, 1, 1),
+        group="hash",
+        since="2.0.0",
+        summary="Get all the values in a hash",
         complexity="O(N) where N is the size of the hash.",
     ),
 ]

@@ -26,7 +26,7 @@ def distinct_keys(table: Table, count: int, rng: Random) -> list[bytes]:
 
 
 def repeated_keys(table: Table, count: int, rng: Random) -> list[bytes]:
-    """`count` independent draws from a table that is not empty. Raises CommandError for too many."""
+    """`count` independent draws from a table that is not empty. Raises for too many."""
     if count > RANDOM_MEMBERS_MAX:
         raise CommandError(b"ERR value is out of range")
     keys = table.keys_list() if count * 8 > table.used else []
@@ -37,7 +37,7 @@ def repeated_keys(table: Table, count: int, rng: Random) -> list[bytes]:
 
 
 def bytes_memory(word: bytes) -> int:
-    """What a bytes object takes of the allocator, in bytes: header, closing zero, multiple of 16."""
+    """What a bytes object takes, in bytes: header and closing zero, in steps of 16."""
     return (len(word) + 48) & ~15
 
 

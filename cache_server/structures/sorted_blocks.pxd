@@ -2,6 +2,7 @@ cimport cython
 
 cdef Py_ssize_t _BLOCK
 
+@cython.final
 cdef class Counts:
     cdef Py_ssize_t size
     cdef long long[::1] tree
@@ -13,6 +14,7 @@ cdef class Counts:
     @cython.locals(step=Py_ssize_t, block=Py_ssize_t)
     cpdef Py_ssize_t block_of(self, Py_ssize_t rank) except -1
 
+@cython.final
 cdef class SortedBlocks:
     cdef public Py_ssize_t used
     cdef public list scores

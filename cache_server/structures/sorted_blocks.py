@@ -1,11 +1,11 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
 """SortedBlocks: pairs (score, member) in order, for sorted sets of any size.
 
-Problem. A sorted set needs its pairs in order of (score, member), with insertion, removal, "how many
-are below this?" and "which is number n?", none of them slow at ten million pairs. Redis has a skiplist
-with spans. In Python a skiplist is an object of 150 bytes a pair and a dozen cache misses a step; one
-sorted list moves megabytes for every insertion; a plain two-level list has to sum the lengths of all
-blocks before a pair to tell its rank.
+Problem. A sorted set needs its pairs in order of (score, member), with insertion, removal, "how
+many are below this?" and "which is number n?", none of them slow at ten million pairs. Redis has
+a skiplist with spans. In Python a skiplist is an object of 150 bytes a pair and a dozen cache
+misses a step; one sorted list moves megabytes for every insertion; a plain two-level list has to
+sum the lengths of all blocks before a pair to tell its rank.
 
 Idea: two levels of short sorted lists, and a Fenwick tree over the lengths.
 
@@ -13,27 +13,26 @@ Idea: two levels of short sorted lists, and a Fenwick tree over the lengths.
     members [ [ a   c   b ] [ d   a ] [ x   b   c ] ]
     counts     3             2         3                   as a Fenwick tree
 
-A search halves its way to the block by the blocks' last pairs, then into the block: log2(n) steps in
-all. Insertion and removal shift at most one block (a few KB). A block that is full is cut in two, one
-that is almost empty joins its neighbour; this shifts the list of blocks (16 bytes a block: 0.3 MB at
-10 million pairs, some 10 us, once in a few hundred insertions). Pairs that arrive in order fill the
-blocks fully, since the last (or first) block is then cut at its end.
+A search halves its way to the block by the blocks' last pairs, then into the block: log2(n) steps
+in all. Insertion and removal shift at most one block (a few KB). A block that is full is cut in
+two, one that is almost empty joins its neighbour; this shifts the list of blocks (16 bytes a
+block: 0.3 MB at 10 million pairs, some 10 us, once in a few hundred insertions). Pairs that
+arrive in order fill the blocks fully, since the last (or first) block is then cut at its end.
 
-The Fenwick tree turns a rank into a block and back in log2(blocks) steps. It is dropped when the number
-of blocks changes and made anew only when it is asked for: loads and queues (ZADD, ZPOPMIN) never pay
-for it. Making it costs about 1 ns a block, 30 us at 10 million pairs.
+The Fenwick tree turns a rank into a block and back in log2(blocks) steps. It is dropped when the
+number of blocks changes and made anew only when it is asked for: loads and queues (ZADD, ZPOPMIN)
+never pay for it. Making it costs about 1 ns a block, 30 us at 10 million pairs.
 
-    add, remove, rank, at       O(log n + SORTED_BLOCK_PAIRS) with a very small constant for the latter
+    add, remove, rank, at       O(log n + SORTED_BLOCK_PAIRS) the latter very cheap
     slice, remove_slice         O(log n + pairs)
     memory                      about 20 bytes a pair; score and member objects are shared with the
                                 set's table
 
 Every range of a sorted set is a range of ranks: by score or by name it is `rank` of its two ends.
 
-Invariants: blocks are sorted, and their concatenation is; no pair comes twice; no block is empty, but
-for the only one; `counts` is None or says the length of every block; `used` is their sum. No score is
-NaN: it has no place in an order.
-"""
+Invariants: blocks are sorted, and their concatenation is; no pair comes twice; no block is empty,
+but for the only one; `counts` is None or says the length of every block; `used` is their sum. No
+score is NaN: it has no place in an order."""
 
 from __future__ import annotations
 
@@ -150,7 +149,7 @@ class SortedBlocks:
         self._delete(block, index)
 
     def move(self, old: float, new: float, member: bytes) -> None:
-        """Gives the member's pair another score. Raises KeyError where (old, member) is not there."""
+        """Gives a member another score. Raises KeyError where (old, member) is not there."""
         block = self._block_for(old, member)
         scores = self.scores[block]
         members = self.members[block]
@@ -162,8 +161,9 @@ class SortedBlocks:
         if 0 < index < last and scores[index - 1] < new < scores[index + 1]:
             scores[index] = new
             return
+        held = members[index]  # the object that the set's table holds too
         self._delete(block, index)
-        self.add(new, member)
+        self.add(new, held)
 
     def pop_first(self) -> tuple[bytes, float]:
         """Takes out the lowest pair. Raises IndexError when there is none."""
@@ -204,7 +204,7 @@ class SortedBlocks:
     def rank_of_name(self, member: bytes, after: bool) -> int:
         """How many members are below `member` (or up to it), in a set whose scores are all equal.
 
-        Where they are not, the order by name means nothing; the answer keeps to the lowest score."""
+        Where they are not, an order by name means nothing: the lowest score counts."""
         if self.used == 0:
             return 0
         return self.rank(self.scores[0][0], member + b"\0" if after else member)
@@ -259,7 +259,7 @@ class SortedBlocks:
     # -- parts ---------------------------------------------------------------------------------
 
     def _block_for(self, point: float, member: bytes) -> int:
-        """The first block whose last pair is not below the pair; the last block if there is none."""
+        """The first block whose last pair is not below the pair, or else the last block."""
         low = 0
         high = len(self.scores) - 1
         while low < high:
