@@ -1,7 +1,7 @@
 """Unions, intersections and differences of sorted sets; a plain set counts with score 1.
 
-The inputs are taken in ascending order of their length, as Redis takes them: it is the cheapest order
-for an intersection, and it decides the last bit of a sum.
+The inputs are taken in ascending order of their length, as Redis takes them: it is the cheapest
+order for an intersection, and it decides the last bit of a sum.
 
 No result is NaN: infinity times zero, and the sum of opposite infinities, are 0.
 
@@ -35,9 +35,9 @@ class _Source:
         self.value = value
         self.weight = 1.0
         self.is_sorted = type(value) is SortedSet
-        if value is not None and not self.is_sorted:
-            if getattr(value, "type_name", b"") != b"set":
-                raise wrong_type()
+        is_set = getattr(value, "type_name", b"") == b"set"
+        if not (value is None or self.is_sorted or is_set):
+            raise wrong_type()
         self.length = 0 if value is None else len(value)
 
     def items(self) -> Iterator[tuple[bytes, float]]:
@@ -149,11 +149,11 @@ class _Request:
         }
 
     def _joined(self, known: float, value: float) -> float:
-        if self.aggregate is _SUM or self.aggregate == _SUM:
+        if self.aggregate == _SUM:
             return _no_nan(known + value)
         if self.aggregate == _MIN:
-            return value if value < known else known
-        return value if value > known else known
+            return min(known, value)
+        return max(known, value)
 
 
 def _no_nan(value: float) -> float:
@@ -216,7 +216,11 @@ def _store_keys(args: list[bytes]) -> list[int]:
 
 COMMANDS = [
     Command(
-        "zdiff", -3, "readonly movablekeys", zdiff_command, numkeys_at(1),
+        "zdiff",
+        -3,
+        "readonly movablekeys",
+        zdiff_command,
+        numkeys_at(1),
         group="sorted-set",
         since="6.2.0",
         summary="Subtract multiple sorted sets",
@@ -226,7 +230,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zdiffstore", -4, "write denyoom movablekeys", zdiffstore_command, _store_keys,
+        "zdiffstore",
+        -4,
+        "write denyoom movablekeys",
+        zdiffstore_command,
+        _store_keys,
         group="sorted-set",
         since="6.2.0",
         summary="Subtract multiple sorted sets and store the resulting sorted set in a new key",
@@ -236,7 +244,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zinter", -3, "readonly movablekeys", zinter_command, numkeys_at(1),
+        "zinter",
+        -3,
+        "readonly movablekeys",
+        zinter_command,
+        numkeys_at(1),
         group="sorted-set",
         since="6.2.0",
         summary="Intersect multiple sorted sets",
@@ -247,7 +259,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zintercard", -3, "readonly movablekeys", zintercard_command, numkeys_at(1),
+        "zintercard",
+        -3,
+        "readonly movablekeys",
+        zintercard_command,
+        numkeys_at(1),
         group="sorted-set",
         since="7.0.0",
         summary="Intersect multiple sorted sets and return the cardinality of the result",
@@ -257,7 +273,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zinterstore", -4, "write denyoom movablekeys", zinterstore_command, _store_keys,
+        "zinterstore",
+        -4,
+        "write denyoom movablekeys",
+        zinterstore_command,
+        _store_keys,
         group="sorted-set",
         since="2.0.0",
         summary="Intersect multiple sorted sets and store the resulting sorted set in a new key",
@@ -268,7 +288,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zunion", -3, "readonly movablekeys", zunion_command, numkeys_at(1),
+        "zunion",
+        -3,
+        "readonly movablekeys",
+        zunion_command,
+        numkeys_at(1),
         group="sorted-set",
         since="6.2.0",
         summary="Add multiple sorted sets",
@@ -278,7 +302,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zunionstore", -4, "write denyoom movablekeys", zunionstore_command, _store_keys,
+        "zunionstore",
+        -4,
+        "write denyoom movablekeys",
+        zunionstore_command,
+        _store_keys,
         group="sorted-set",
         since="2.0.0",
         summary="Add multiple sorted sets and store the resulting sorted set in a new key",

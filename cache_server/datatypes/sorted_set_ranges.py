@@ -1,7 +1,7 @@
 """Ranges of sorted sets: by rank, by score, by name; to read, to count, to store, to remove.
 
-Every range is turned into ranks, `start` to before `stop`, by asking the order for the rank of its two
-ends; what is done with it is the same for all three.
+Every range is turned into ranks, `start` to before `stop`, by asking the order for the rank of
+its two ends; what is done with it is the same for all three.
 
 Source: https://redis.io/docs/latest/commands/zrange/ and the commands it replaced.
 """
@@ -72,7 +72,7 @@ class Range:
     """The two ends of a range, parsed before any key is looked at. Raises CommandError."""
 
     def __init__(self, kind: int, low: bytes, high: bytes, reverse: bool = False) -> None:
-        """`reverse` counts ranks from the highest; for scores and names the caller swaps the ends."""
+        """`reverse` counts ranks from the highest; other ends are swapped by the caller."""
         self.kind = kind
         self.reverse = reverse
         self.low: Any
@@ -170,6 +170,8 @@ class _Request:
     def ranks(self, zset: SortedSet) -> tuple[int, int]:
         """The ranks asked for, LIMIT applied."""
         start, stop = self.range.ranks(zset)
+        if self.kind == BY_RANK:
+            return start, stop
         if self.offset < 0:
             return start, start
         if self.offset or self.limit >= 0:
@@ -299,21 +301,33 @@ def zremrangebylex_command(ctx: Any, args: list[bytes]) -> int:
 
 COMMANDS = [
     Command(
-        "zcount", 4, "readonly fast", zcount_command, (1, 1, 1),
+        "zcount",
+        4,
+        "readonly fast",
+        zcount_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.0.0",
         summary="Count the members in a sorted set with scores within the given values",
         complexity="O(log(N)) with N being the number of elements in the sorted set.",
     ),
     Command(
-        "zlexcount", 4, "readonly fast", zlexcount_command, (1, 1, 1),
+        "zlexcount",
+        4,
+        "readonly fast",
+        zlexcount_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.8.9",
         summary="Count the number of members in a sorted set between a given lexicographical range",
         complexity="O(log(N)) with N being the number of elements in the sorted set.",
     ),
     Command(
-        "zrange", -4, "readonly", zrange_command, (1, 1, 1),
+        "zrange",
+        -4,
+        "readonly",
+        zrange_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Return a range of members in a sorted set",
@@ -323,7 +337,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrangebylex", -4, "readonly", zrangebylex_command, (1, 1, 1),
+        "zrangebylex",
+        -4,
+        "readonly",
+        zrangebylex_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.8.9",
         summary="Return a range of members in a sorted set, by lexicographical range",
@@ -334,7 +352,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrangebyscore", -4, "readonly", zrangebyscore_command, (1, 1, 1),
+        "zrangebyscore",
+        -4,
+        "readonly",
+        zrangebyscore_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.0.5",
         summary="Return a range of members in a sorted set, by score",
@@ -345,7 +367,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrangestore", -5, "write denyoom", zrangestore_command, (1, 2, 1),
+        "zrangestore",
+        -5,
+        "write denyoom",
+        zrangestore_command,
+        (1, 2, 1),
         group="sorted-set",
         since="6.2.0",
         summary="Store a range of members from sorted set into another key",
@@ -355,7 +381,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zremrangebylex", 4, "write", zremrangebylex_command, (1, 1, 1),
+        "zremrangebylex",
+        4,
+        "write",
+        zremrangebylex_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.8.9",
         summary="Remove all members in a sorted set between the given lexicographical range",
@@ -365,7 +395,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zremrangebyrank", 4, "write", zremrangebyrank_command, (1, 1, 1),
+        "zremrangebyrank",
+        4,
+        "write",
+        zremrangebyrank_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.0.0",
         summary="Remove all members in a sorted set within the given indexes",
@@ -375,7 +409,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zremrangebyscore", 4, "write", zremrangebyscore_command, (1, 1, 1),
+        "zremrangebyscore",
+        4,
+        "write",
+        zremrangebyscore_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Remove all members in a sorted set within the given scores",
@@ -385,7 +423,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrevrange", -4, "readonly", zrevrange_command, (1, 1, 1),
+        "zrevrange",
+        -4,
+        "readonly",
+        zrevrange_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary=(
@@ -398,7 +440,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrevrangebylex", -4, "readonly", zrevrangebylex_command, (1, 1, 1),
+        "zrevrangebylex",
+        -4,
+        "readonly",
+        zrevrangebylex_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.8.9",
         summary=(
@@ -412,7 +458,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrevrangebyscore", -4, "readonly", zrevrangebyscore_command, (1, 1, 1),
+        "zrevrangebyscore",
+        -4,
+        "readonly",
+        zrevrangebyscore_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.2.0",
         summary=(

@@ -15,7 +15,6 @@ cdef class SortedSet:
     cpdef bint discard(self, bytes member) except *
     cpdef tuple pop(self, bint highest)
     cpdef Py_ssize_t remove_slice(self, Py_ssize_t start, Py_ssize_t stop) except -1
-    cpdef fit(self, long long entries_max, long long bytes_max)
 
 cpdef bint remove_if_empty(Database db, bytes key, SortedSet zset) except *
 cdef _parse_score(bytes word)

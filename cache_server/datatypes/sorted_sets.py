@@ -1,8 +1,8 @@
 """Sorted sets: members with a score, in order of (score, member).
 
-A member's score is in a `Table`, its place in a `SortedBlocks`; both hold the same objects. Redis's
-encoding is one bit for those who ask: a listpack until there are more members, or a longer member,
-than the settings allow, and never again.
+A member's score is in a `Table`, its place in a `SortedBlocks`; both hold the same objects.
+Redis's encoding is one bit for those who ask: a listpack until there are more members, or a
+longer member, than the settings allow, and never again.
 
 Here are the value and the commands about single members, pops and samples; ranges are in
 `sorted_set_ranges`, unions, intersections and differences in `sorted_set_algebra`.
@@ -202,9 +202,7 @@ def _parse_options(args: list[bytes]) -> tuple[int, int]:
     if options & _NX and options & _XX:
         raise CommandError(b"ERR XX and NX options at the same time are not compatible")
     if (options & _NX and options & (_GT | _LT)) or (options & _GT and options & _LT):
-        raise CommandError(
-            b"ERR GT, LT, and/or NX options at the same time are not compatible"
-        )
+        raise CommandError(b"ERR GT, LT, and/or NX options at the same time are not compatible")
     if options & _INCR and pair_words > 2:
         raise CommandError(b"ERR INCR option supports a single increment-element pair")
     return options, first
@@ -212,7 +210,7 @@ def _parse_options(args: list[bytes]) -> tuple[int, int]:
 
 def zadd_command(ctx: Any, args: list[bytes]) -> Any:
     """ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]"""
-    if len(args) == 4:
+    if len(args) == 4 and args[2] < b"A":  # no option: the common form
         return _add(ctx, args[1], [_parse_score(args[2])], [args[3]], 0)
     options, first = _parse_options(args)
     scores = [_parse_score(args[index]) for index in range(first, len(args), 2)]
@@ -224,9 +222,7 @@ def zincrby_command(ctx: Any, args: list[bytes]) -> Any:
     return _add(ctx, args[1], [_parse_score(args[2])], [args[3]], _INCR)
 
 
-def _add(
-    ctx: Any, key: bytes, scores: list[float], members: list[bytes], options: int
-) -> Any:
+def _add(ctx: Any, key: bytes, scores: list[float], members: list[bytes], options: int) -> Any:
     """ZADD and ZINCRBY once their words are known; returns the reply."""
     db = ctx.db
     zset: SortedSet | None = db.write_as(key, SortedSet)
@@ -244,6 +240,8 @@ def _add(
         if current is None:
             if options & _XX:
                 continue
+            if zset.packed:
+                score += 0.0  # a listpack holds whole scores as integers: there is no minus zero
             zset.scores.set(member, score)
             zset.order.add(score, member)
             if zset.packed:
@@ -263,9 +261,7 @@ def _add(
                 updated += 1
         result = score
     if added or updated:
-        db.changed(
-            key, NOTIFY_ZSET, b"zincr" if options & _INCR else b"zadd", added + updated
-        )
+        db.changed(key, NOTIFY_ZSET, b"zincr" if options & _INCR else b"zadd", added + updated)
     if options & _INCR:
         return result
     return added + updated if options & _CH else added
@@ -354,9 +350,7 @@ def zpopmax_command(ctx: Any, args: list[bytes]) -> list[Any]:
 
 def _parse_multiple(args: list[bytes], first: int) -> tuple[list[bytes], bool, int]:
     """numkeys key [key ...] MIN|MAX [COUNT count] from `args[first]` on: keys, highest, count."""
-    numkeys = parse_in_range(
-        args[first], 1, INT64_MAX, b"ERR numkeys should be greater than 0"
-    )
+    numkeys = parse_in_range(args[first], 1, INT64_MAX, b"ERR numkeys should be greater than 0")
     where = first + 1 + numkeys
     if where >= len(args) or args[where].lower() not in (b"min", b"max"):
         raise syntax_error()
@@ -365,9 +359,7 @@ def _parse_multiple(args: list[bytes], first: int) -> tuple[list[bytes], bool, i
     while index < len(args):
         if count or args[index].lower() != b"count" or index + 1 == len(args):
             raise syntax_error()
-        count = parse_in_range(
-            args[index + 1], 1, INT64_MAX, b"ERR count should be greater than 0"
-        )
+        count = parse_in_range(args[index + 1], 1, INT64_MAX, b"ERR count should be greater than 0")
         index += 2
     return args[first + 1 : where], args[where].lower() == b"max", count or 1
 
@@ -522,12 +514,15 @@ def zscan_command(ctx: Any, args: list[bytes]) -> list[Any]:
 
 COMMANDS = [
     Command(
-        "bzmpop", -5, "write blocking movablekeys", bzmpop_command, numkeys_at(2),
+        "bzmpop",
+        -5,
+        "write blocking movablekeys",
+        bzmpop_command,
+        numkeys_at(2),
         group="sorted-set",
         since="7.0.0",
         summary=(
-            "Remove and return members with scores in a sorted set or block until one is "
-            "available"
+            "Remove and return members with scores in a sorted set or block until one is available"
         ),
         complexity=(
             "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of "
@@ -535,7 +530,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "bzpopmax", -3, "write noscript blocking fast", bzpopmax_command, (1, -2, 1),
+        "bzpopmax",
+        -3,
+        "write noscript blocking fast",
+        bzpopmax_command,
+        (1, -2, 1),
         group="sorted-set",
         since="5.0.0",
         summary=(
@@ -545,7 +544,11 @@ COMMANDS = [
         complexity="O(log(N)) with N being the number of elements in the sorted set.",
     ),
     Command(
-        "bzpopmin", -3, "write noscript blocking fast", bzpopmin_command, (1, -2, 1),
+        "bzpopmin",
+        -3,
+        "write noscript blocking fast",
+        bzpopmin_command,
+        (1, -2, 1),
         group="sorted-set",
         since="5.0.0",
         summary=(
@@ -555,7 +558,11 @@ COMMANDS = [
         complexity="O(log(N)) with N being the number of elements in the sorted set.",
     ),
     Command(
-        "zadd", -4, "write denyoom fast", zadd_command, (1, 1, 1),
+        "zadd",
+        -4,
+        "write denyoom fast",
+        zadd_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Add one or more members to a sorted set, or update its score if it already exists",
@@ -564,21 +571,33 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zcard", 2, "readonly fast", zcard_command, (1, 1, 1),
+        "zcard",
+        2,
+        "readonly fast",
+        zcard_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Get the number of members in a sorted set",
         complexity="O(1)",
     ),
     Command(
-        "zincrby", 4, "write denyoom fast", zincrby_command, (1, 1, 1),
+        "zincrby",
+        4,
+        "write denyoom fast",
+        zincrby_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Increment the score of a member in a sorted set",
         complexity="O(log(N)) where N is the number of elements in the sorted set.",
     ),
     Command(
-        "zmpop", -4, "write movablekeys", zmpop_command, numkeys_at(1),
+        "zmpop",
+        -4,
+        "write movablekeys",
+        zmpop_command,
+        numkeys_at(1),
         group="sorted-set",
         since="7.0.0",
         summary="Remove and return members with scores in a sorted set",
@@ -588,14 +607,22 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zmscore", -3, "readonly fast", zmscore_command, (1, 1, 1),
+        "zmscore",
+        -3,
+        "readonly fast",
+        zmscore_command,
+        (1, 1, 1),
         group="sorted-set",
         since="6.2.0",
         summary="Get the score associated with the given members in a sorted set",
         complexity="O(N) where N is the number of members being requested.",
     ),
     Command(
-        "zpopmax", -2, "write fast", zpopmax_command, (1, 1, 1),
+        "zpopmax",
+        -2,
+        "write fast",
+        zpopmax_command,
+        (1, 1, 1),
         group="sorted-set",
         since="5.0.0",
         summary="Remove and return members with the highest scores in a sorted set",
@@ -605,7 +632,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zpopmin", -2, "write fast", zpopmin_command, (1, 1, 1),
+        "zpopmin",
+        -2,
+        "write fast",
+        zpopmin_command,
+        (1, 1, 1),
         group="sorted-set",
         since="5.0.0",
         summary="Remove and return members with the lowest scores in a sorted set",
@@ -615,21 +646,33 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrandmember", -2, "readonly", zrandmember_command, (1, 1, 1),
+        "zrandmember",
+        -2,
+        "readonly",
+        zrandmember_command,
+        (1, 1, 1),
         group="sorted-set",
         since="6.2.0",
         summary="Get one or multiple random elements from a sorted set",
         complexity="O(N) where N is the number of elements returned",
     ),
     Command(
-        "zrank", 3, "readonly fast", zrank_command, (1, 1, 1),
+        "zrank",
+        3,
+        "readonly fast",
+        zrank_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.0.0",
         summary="Determine the index of a member in a sorted set",
         complexity="O(log(N))",
     ),
     Command(
-        "zrem", -3, "write fast", zrem_command, (1, 1, 1),
+        "zrem",
+        -3,
+        "write fast",
+        zrem_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Remove one or more members from a sorted set",
@@ -639,17 +682,24 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zrevrank", 3, "readonly fast", zrevrank_command, (1, 1, 1),
+        "zrevrank",
+        3,
+        "readonly fast",
+        zrevrank_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.0.0",
         summary=(
-            "Determine the index of a member in a sorted set, with scores ordered from high to "
-            "low"
+            "Determine the index of a member in a sorted set, with scores ordered from high to low"
         ),
         complexity="O(log(N))",
     ),
     Command(
-        "zscan", -3, "readonly", zscan_command, (1, 1, 1),
+        "zscan",
+        -3,
+        "readonly",
+        zscan_command,
+        (1, 1, 1),
         group="sorted-set",
         since="2.8.0",
         summary="Incrementally iterate sorted sets elements and associated scores",
@@ -660,7 +710,11 @@ COMMANDS = [
         ),
     ),
     Command(
-        "zscore", 3, "readonly fast", zscore_command, (1, 1, 1),
+        "zscore",
+        3,
+        "readonly fast",
+        zscore_command,
+        (1, 1, 1),
         group="sorted-set",
         since="1.2.0",
         summary="Get the score associated with the given member in a sorted set",

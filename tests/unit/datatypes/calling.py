@@ -22,8 +22,8 @@ class FakeServer:
 class Caller:
     """A client whose commands are called by `caller("ZADD", "key", 1, "member")`.
 
-    `dirty` is what the last command added to the dirty counter, `effects` what it propagates instead
-    of itself (None: itself), `events` all its notifications."""
+    `dirty` is what the last command added to the dirty counter, `effects` what it propagates
+    instead of itself (None: itself), `events` all its notifications."""
 
     def __init__(self, *modules: Any) -> None:
         self.keyspace = Keyspace(2, Random(1))
