@@ -271,8 +271,8 @@ def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
     reply = Map()
     if fields is not None:
-        for bucket in fields.table.buckets:
-            for pair in bucket.items():
+        for index in range(fields.table.bucket_count()):
+            for pair in fields.table.bucket_items(index):
                 reply.extend(pair)
     return reply
 

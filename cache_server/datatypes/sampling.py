@@ -43,16 +43,14 @@ def bytes_memory(word: bytes) -> int:
 
 def table_memory(table: Table, samples: int) -> int:
     """Bytes taken by a table of bytes or floats, from `samples` entries (0: from all)."""
-    total = getsizeof(table) + getsizeof(table.buckets)
     seen = size = 0
-    for bucket in table.buckets:
-        size += getsizeof(bucket)
-        for key, value in bucket.items():
+    for index in range(table.bucket_count()):
+        for key, value in table.bucket_items(index):
             size += bytes_memory(key) + _value_memory(value)
-        seen += len(bucket)
+            seen += 1
         if samples and seen >= samples:
             break
-    return total + (size * table.used // seen if seen else size)
+    return getsizeof(table) + table.memory_bytes + (size * table.used // seen if seen else 0)
 
 
 def _value_memory(value: Any) -> int:
