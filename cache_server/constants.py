@@ -56,5 +56,9 @@ SAVE_SYNC_BYTES = 4 * 1024 * 1024
 #: A background save that failed is not tried again before this, in seconds (as in Redis).
 SAVE_RETRY_SECONDS = 5
 
+#: Elements that SRANDMEMBER -n and its like may be asked for at once: a reply of some 100 MB. Redis
+#: sets no limit, and such a request keeps it busy until its memory is gone.
+DRAWN_ELEMENTS_MAX = 10_000_000
+
 assert REPLY_BYTES_PER_FLUSH <= OUTPUT_PAUSE_BYTES
 assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX

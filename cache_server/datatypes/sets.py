@@ -22,6 +22,7 @@ from random import Random
 from typing import Any
 
 from cache_server.commands.table import Command, numkeys_at
+from cache_server.constants import DRAWN_ELEMENTS_MAX
 from cache_server.datatypes.arguments import (
     INT64_MAX,
     integer_or_none,
@@ -282,8 +283,9 @@ def srandmember_command(ctx: Any, args: list[bytes]) -> Any:
     if len(args) == 2:
         value = ctx.db.read_as(args[1], Set)
         return None if value is None else value.random_member(ctx.keyspace.rng)
-    # The limit is Redis's: the reply to -n has n elements, and n must not overflow on the way.
     count = parse_in_range(args[2], -INT64_MAX, INT64_MAX)
+    if count < -DRAWN_ELEMENTS_MAX:
+        raise CommandError(b"ERR value is out of range")
     value = ctx.db.read_as(args[1], Set)
     if value is None or count == 0:
         return []
