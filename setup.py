@@ -34,7 +34,10 @@ class OptionalBuild(build_ext):
         try:
             super().build_extension(ext)
         except Exception as error:
-            print(f"cache-server: {ext.name} is not compiled ({error}); it runs as pure Python", file=sys.stderr)
+            print(
+                f"cache-server: {ext.name} is not compiled ({error}); it runs as pure Python",
+                file=sys.stderr,
+            )
 
 
 def extensions():
@@ -45,7 +48,9 @@ def extensions():
     names = [Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"])]
     for path in sorted(p for pattern in HOT for p in glob.glob(pattern)):
         source = path[:-3] + ".pyx"
-        names.append(Extension(path[:-3].replace("/", "."), [source if os.path.exists(source) else path]))
+        names.append(
+            Extension(path[:-3].replace("/", "."), [source if os.path.exists(source) else path])
+        )
     for extension in names:
         extension.extra_compile_args = ["-O2", "-g0", "-Wno-unreachable-code"]
     return cythonize(

@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
     # -- for the channel -----------------------------------------------------------------------
 
     def pass_needs_care(self) -> None:
-        """A pass ended with the channel stopped, with output queued, or with a long query buffer."""
+        """A pass ended with the channel stopped, with output queued, or with much unparsed."""
         client, channel = self.client, self.channel
         if client.flags & states.CLOSED:
             return

@@ -1,9 +1,9 @@
 """The error families.
 
-A command that cannot be carried out raises a `CommandError`; its text is exactly what goes on the wire
-after the dash, code first, as Redis words it. A fault in bytes that came from outside and were not
-a command (a snapshot, a configuration file) is an `InputError`. Anything else is our own fault and is
-neither caught nor translated where it is raised.
+A command that cannot be carried out raises a `CommandError`; its text is exactly what goes on the
+wire after the dash, code first, as Redis words it. A fault in bytes that came from outside and were
+not a command (a snapshot, a configuration file) is an `InputError`. Anything else is our own fault
+and is neither caught nor translated where it is raised.
 """
 
 from __future__ import annotations

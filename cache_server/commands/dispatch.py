@@ -1,6 +1,6 @@
 """The one door to run a command: look-up, checks, call, accounting, propagation.
 
-    execute    a request from a connection: finds the row, checks, calls or queues, returns the reply
+    execute    a request from a connection: finds the row, checks, calls or queues; the reply
     call       runs one handler: counts it, decides what it propagates, closes the unit
 
 A client and a server in no special state take the short way: look-up, arity, call. Every special
@@ -46,10 +46,20 @@ _GATED = states.GATED
 
 #: What a RESP2 client with subscriptions may call.
 PUBSUB_CONTEXT = frozenset(
-    "ping subscribe ssubscribe unsubscribe sunsubscribe psubscribe punsubscribe quit reset".split()
+    [
+        "ping",
+        "subscribe",
+        "ssubscribe",
+        "unsubscribe",
+        "sunsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "quit",
+        "reset",
+    ]
 )
 #: What a transaction does not queue.
-NOT_QUEUED = frozenset("exec discard multi watch quit reset".split())
+NOT_QUEUED = frozenset(["exec", "discard", "multi", "watch", "quit", "reset"])
 
 
 class Dispatcher:
@@ -107,7 +117,9 @@ class Dispatcher:
             if sub is None:
                 word = args[1][:128].decode("latin-1")
                 raise CommandError(
-                    f"ERR unknown subcommand '{word}'. Try {cmd.name.upper()} HELP.".encode("latin-1")
+                    f"ERR unknown subcommand '{word}'. Try {cmd.name.upper()} HELP.".encode(
+                        "latin-1"
+                    )
                 )
             return sub
         if cmd.subcommands is None:
@@ -124,9 +136,7 @@ class Dispatcher:
             if cmd is None:
                 raise unknown_command(args)
             if not cmd.accepts(len(args)) or (cmd.subcommands is not None):
-                raise CommandError(
-                    f"ERR wrong number of arguments for '{cmd.full_name}' command"
-                )
+                raise CommandError(f"ERR wrong number of arguments for '{cmd.full_name}' command")
             if client.flags & _GATED or self.gates:
                 return self._execute_gated(client, cmd, args)
             return self.call(client, cmd, args)
@@ -166,7 +176,7 @@ class Dispatcher:
         if self.latency_tracking:
             self.server.stats.count_latency(cmd, spent)
         if keyspace.dirty != dirty or client.effects is not None:
-            self._record(client, cmd, args, db_index, keyspace.dirty != dirty)
+            self._record(client, args, db_index, keyspace.dirty != dirty)
         if self.depth == 0 and (self.propagation.pending or self.ready_keys):
             self.finish_unit()
         return value
@@ -178,7 +188,7 @@ class Dispatcher:
             self.server.serve_blocked()
 
     def _record(
-        self, client: Any, cmd: Command, args: list[bytes], db_index: int, changed: bool
+        self, client: Any, args: list[bytes], db_index: int, changed: bool
     ) -> None:
         effects = client.effects
         client.effects = None
@@ -240,7 +250,7 @@ class Dispatcher:
         if gates & GATE_MEMORY:
             server.check_memory(client, cmd)
         if writes and gates:
-            self._admit_write(client, cmd, gates)
+            self._admit_write(gates)
         if flags & states.SUBSCRIBED and client.protocol == 2 and cmd.name not in PUBSUB_CONTEXT:
             raise CommandError(
                 f"ERR Can't execute '{cmd.full_name}': only (P|S)SUBSCRIBE / "
@@ -267,7 +277,7 @@ class Dispatcher:
             server.feed_monitors(client, args)
         return None
 
-    def _admit_write(self, client: Any, cmd: Command, gates: int) -> None:
+    def _admit_write(self, gates: int) -> None:
         server = self.server
         if gates & GATE_DISK_ERROR:
             server.check_disk()

@@ -9,7 +9,7 @@ categories, key extraction and propagation all read it. Each module of commands 
     keys        (first, last, step) as in COMMAND INFO; last -1 is the last argument; or a function
                 from the arguments to the list of key positions, for commands that need one
 
-A container (CONFIG, CLIENT ...) has rows of its own in `subcommands`; its own handler is not called.
+A container (CONFIG, CLIENT ...) has rows of its own in `subcommands`; its handler is not called.
 """
 
 from __future__ import annotations
@@ -22,11 +22,30 @@ from cache_server.errors import CommandError
 Handler = Callable[[Any, list[bytes]], Any]
 KeyFinder = Callable[[list[bytes]], list[int]]
 
-FLAG_NAMES = (
-    "write readonly denyoom module admin pubsub noscript blocking loading stale skip_monitor "
-    "skip_slowlog asking fast no_auth may_replicate no_mandatory_keys protected no_async_loading "
-    "no_multi movablekeys allow_busy"
-).split()
+FLAG_NAMES = [
+    "write",
+    "readonly",
+    "denyoom",
+    "module",
+    "admin",
+    "pubsub",
+    "noscript",
+    "blocking",
+    "loading",
+    "stale",
+    "skip_monitor",
+    "skip_slowlog",
+    "asking",
+    "fast",
+    "no_auth",
+    "may_replicate",
+    "no_mandatory_keys",
+    "protected",
+    "no_async_loading",
+    "no_multi",
+    "movablekeys",
+    "allow_busy",
+]
 FLAG_BITS = {name: 1 << index for index, name in enumerate(FLAG_NAMES)}
 
 WRITE = FLAG_BITS["write"]

@@ -4,14 +4,14 @@ Every command reaches data through `Database`. The doors and their side effects:
 
     peek(key)          none but lazy expiry; for TTL, TYPE, OBJECT and the like
     read(key)          lazy expiry, access time, hit and miss counts
-    write(key)         lazy expiry, access time, and the snapshot's before-image: to be called before a
-                       value is changed in place
+    write(key)         lazy expiry, access time, and the snapshot's before-image: to be called before
+                       a value is changed in place
     put(key, value)    add or overwrite; forgets the expiry unless `keep_ttl`
     delete(key)        remove
     changed(...)       to be called once after a change: dirty count, WATCH, notification
 
-A string is `bytes`, `int` (a counter) or `bytearray` (grown in place); any other type has a class of
-its own in `datatypes`. A value in the keyspace is never empty: what empties it deletes the key.
+A string is `bytes`, `int` (a counter) or `bytearray` (grown in place); any other type has a class
+of its own in `datatypes`. A value in the keyspace is never empty: what empties it deletes the key.
 
 Expiry. An expired key is never shown. Who deletes it depends on `expire_mode`: a leader deletes it
 and propagates that; a follower (or a paused leader) only hides it, because the stream alone changes
@@ -72,9 +72,10 @@ class Entry:
 class Keyspace:
     """The databases, and what they share: time, counters, modes and hooks.
 
-    `now_ms` is the wall clock in Unix ms, set by the server once a pass. Hooks: `on_expired(db, key)`
-    after a lazy or active deletion, `on_notify(kind, event, key, db_index)`, `on_watched(db, key)`
-    when a watched key changes, `on_ready(db, key)` when a key appears that clients are blocked on."""
+    `now_ms` is the wall clock in Unix ms, set by the server once a pass. Hooks:
+    `on_expired(db, key)` after a lazy or active deletion, `on_notify(kind, event, key, db_index)`,
+    `on_watched(db, key)` when a watched key changes, `on_ready(db, key)` when a key appears that
+    clients are blocked on."""
 
     def __init__(self, count: int = 16, rng: Random | None = None) -> None:
         self.rng = rng if rng is not None else Random()

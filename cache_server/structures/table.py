@@ -5,8 +5,8 @@ scanned with a cursor while it changes, and has no fair random element. Redis re
 we want the same without writing a hash function or handling raw memory.
 
 Idea: linear hashing over small dicts. A key's bucket is decided by the low bits of its hash; when
-the table grows past `TABLE_BUCKET_KEYS` keys a bucket on average, exactly one bucket is split in two
-(and the last two are merged when it shrinks), so the work per insertion is bounded.
+the table grows past `TABLE_BUCKET_KEYS` keys a bucket on average, exactly one bucket is split in
+two (and the last two are merged when it shrinks), so the work per insertion is bounded.
 
     5 buckets: level mask = 111, half = 4          bucket i of the upper half or its sibling: 3 bits
     [0] [1] [2] [3] [4]                            the rest (here 1, 2, 3): 2 bits
@@ -17,8 +17,8 @@ range, and splitting or merging only refines or joins ranges: a cursor (a point 
 meaningful, so a full scan returns every key that was there from beginning to end, whatever happens
 in between (the guarantee of https://redis.io/docs/latest/commands/scan/).
 
-Where there is a compiler, `table.pyx` stands in for this file: the same class with buckets of its own.
-This file is the specification.
+Where there is a compiler, `table.pyx` stands in for this file: the same class with buckets of its
+own. This file is the specification.
 
 Invariants: a key is in the bucket its hash names; `used` is the sum of the bucket sizes; while
 `frozen` is above zero no bucket is split or merged, so a walk by bucket number sees each key once.
@@ -141,7 +141,7 @@ class Table:
         return result
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
-        """At least `count` keys from `cursor` on (fewer at the end), and the next cursor, 0 at the end.
+        """At least `count` keys from `cursor` on, fewer at the end, and the next cursor or 0.
 
         Whole buckets are returned, so there may be up to a bucket more; a key may come twice."""
         keys: list[bytes] = []

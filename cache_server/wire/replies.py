@@ -57,7 +57,7 @@ class Raw:
 
 
 class Verbatim:
-    """Text for people: a bulk string in RESP2, `=len:fmt:text` in RESP3. `form` is three letters."""
+    """Text for people: a bulk in RESP2, `=len:fmt:text` in RESP3. `form` is three letters."""
 
     __slots__ = ("form", "text")
 

@@ -39,7 +39,9 @@ def test_behaves_as_a_dict_through_growth_and_shrinking(seed: int) -> None:
                 assert table.discard(name) == (model.pop(name, None) is not None)
             assert len(table) == len(model)
         assert dict(table.items()) == model
-        assert sorted(table) == sorted(table.keys_list()) == sorted(full_scan(table)) == sorted(model)
+        assert (
+            sorted(table) == sorted(table.keys_list()) == sorted(full_scan(table)) == sorted(model)
+        )
         assert all(table.get(name) == value and name in table for name, value in model.items())
         assert table.get(b"absent") is None
     table.clear()

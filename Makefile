@@ -1,0 +1,70 @@
+# The project's words. `make run` and `make test` need nothing but Python 3.11+ (and, for the compiled
+# core, a C compiler; without one everything runs on the pure twin).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEED ?= 1
+SEEDS ?= 1000
+SOURCES := pyproject.toml setup.py $(shell find cache_server replication -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi')
+
+.PHONY: help run test quicktest check sim bench compile peers debug clean
+help:
+	@echo "make run        one leader, two followers, three sentinels on loopback; Ctrl-C stops them"
+	@echo "make test       the whole test suite (unit, scenarios, simulator, fuzz, real processes)"
+	@echo "make quicktest  unit and scenario tests only"
+	@echo "make check      ruff and strict mypy"
+	@echo "make sim        the simulator: SEED=n for one seed, SEEDS=n for many (default 1000)"
+	@echo "make bench      beside redis-server: throughput, CPU a request, memory, failover time"
+	@echo "make compile    build the compiled core in place"
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools>=68,<81" wheel "cython>=3.1,<4"
+	CACHE_SERVER_NO_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[test]'
+	touch $@
+
+$(VENV)/.compiled: $(VENV)/.installed $(SOURCES)
+	@echo "building the compiled core (about a minute)"
+	@$(BIN)/python setup.py -q build_ext --inplace >$(VENV)/build.log 2>&1 || { tail -n 30 $(VENV)/build.log; exit 1; }
+	@touch $@
+
+compile: $(VENV)/.compiled
+
+run: compile
+	@$(BIN)/python -m cache_server.cli.run
+
+# The peers that the integration tests talk to. As root on Debian they are installed; elsewhere a
+# test without its peer is skipped and says so (with CI set, it fails).
+peers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    ! { command -v redis-server && command -v redis-sentinel && command -v redis-benchmark; } >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    redis-server redis-sentinel redis-tools >/dev/null; fi
+
+check: compile
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+quicktest: compile
+	$(BIN)/python -m pytest -m "not integration and not slow"
+
+test: compile peers check
+	$(BIN)/python -m pytest -m "not integration"
+	CACHE_SERVER_PURE=1 $(BIN)/python -m pytest -m "not integration and not slow"
+	$(BIN)/python -m tests.sim 1 --seeds 200
+	$(BIN)/python -m pytest -m integration -rs
+
+sim: compile
+ifeq ($(origin SEED),command line)
+	$(BIN)/python -m tests.sim $(SEED)
+else
+	$(BIN)/python -m tests.sim 1 --seeds $(SEEDS)
+endif
+
+bench: compile peers
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+	find cache_server replication \( -name '*.so' -o -name '*.c' -o -name __pycache__ \) -exec rm -rf {} +
