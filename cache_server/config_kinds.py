@@ -86,7 +86,7 @@ class Kind:
     def parse_word(self, word: str) -> Any:
         raise NotImplementedError
 
-    def merge(self, old: Any, value: Any) -> Any:  # noqa: ARG002
+    def merge(self, old: Any, value: Any) -> Any:
         """What a new value makes of the old one: it takes its place, unless the kind says more."""
         return value
 

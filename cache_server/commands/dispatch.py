@@ -187,9 +187,7 @@ class Dispatcher:
         if self.ready_keys and self.depth == 0:
             self.server.serve_blocked()
 
-    def _record(
-        self, client: Any, args: list[bytes], db_index: int, changed: bool
-    ) -> None:
+    def _record(self, client: Any, args: list[bytes], db_index: int, changed: bool) -> None:
         effects = client.effects
         client.effects = None
         propagation = self.propagation

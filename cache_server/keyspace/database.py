@@ -4,7 +4,7 @@ Every command reaches data through `Database`. The doors and their side effects:
 
     peek(key)          none but lazy expiry; for TTL, TYPE, OBJECT and the like
     read(key)          lazy expiry, access time, hit and miss counts
-    write(key)         lazy expiry, access time, and the snapshot's before-image: to be called before
+    write(key)         lazy expiry, access time, the snapshot's before-image; to be called before
                        a value is changed in place
     put(key, value)    add or overwrite; forgets the expiry unless `keep_ttl`
     delete(key)        remove

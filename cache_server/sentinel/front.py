@@ -202,7 +202,7 @@ class Sentinel:
         commands.append((b"CLIENT", b"SETNAME", name.encode()))
         return [self.renamed(master, args) for args in commands]
 
-    def may_dial(self, host: str) -> bool:  # noqa: ARG002
+    def may_dial(self, host: str) -> bool:
         return self.settings.resolve_hostnames
 
     def dialled(self, host: str, ip: str, local_ip: str) -> None:

@@ -124,7 +124,20 @@ def test_a_large_argument_may_come_in_many_pieces(reader: Any) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            [b"*1\r\n", b"*2\r\n", b"$1\r\n", b"$", b"\r\n", b"a", b"*", b"-1", b"PING", b"'", b"\n", b"0"]
+            [
+                b"*1\r\n",
+                b"*2\r\n",
+                b"$1\r\n",
+                b"$",
+                b"\r\n",
+                b"a",
+                b"*",
+                b"-1",
+                b"PING",
+                b"'",
+                b"\n",
+                b"0",
+            ]
         ),
         max_size=12,
     ),
@@ -164,7 +177,11 @@ REPLIES: list[tuple[Any, bytes, bytes]] = [
     (OK, b"+OK\r\n", b"+OK\r\n"),
     (Status(b"QUEUED"), b"+QUEUED\r\n", b"+QUEUED\r\n"),
     (CommandError("ERR a\r\nb"), b"-ERR a  b\r\n", b"-ERR a  b\r\n"),
-    ([1, [b"x"], None], b"*3\r\n:1\r\n*1\r\n$1\r\nx\r\n$-1\r\n", b"*3\r\n:1\r\n*1\r\n$1\r\nx\r\n_\r\n"),
+    (
+        [1, [b"x"], None],
+        b"*3\r\n:1\r\n*1\r\n$1\r\nx\r\n$-1\r\n",
+        b"*3\r\n:1\r\n*1\r\n$1\r\nx\r\n_\r\n",
+    ),
     ((1,), b"*1\r\n:1\r\n", b"*1\r\n:1\r\n"),
     (Map([b"k", 1]), b"*2\r\n$1\r\nk\r\n:1\r\n", b"%1\r\n$1\r\nk\r\n:1\r\n"),
     (SetReply([b"k"]), b"*1\r\n$1\r\nk\r\n", b"~1\r\n$1\r\nk\r\n"),
