@@ -1,0 +1,1 @@
+"""Benchmarks: cache-server beside redis-server, in one run, over sockets only."""

@@ -1,0 +1,188 @@
+"""`make bench`: cache-server beside redis-server, one core each for server and client.
+
+Problem. Throughput on a small machine measures the client as much as the server, and the machine's
+speed drifts. So each test runs on both servers in turn, several rounds, and the figure to read is the
+server's CPU time per request (from the scheduler's own accounting) and its ratio within the run.
+
+    throughput   requests a second that redis-benchmark saw (median of the rounds)
+    cpu          microseconds of server CPU a request, all threads (median)
+    ratio        ours / redis-server's cpu: below 1 is cheaper
+
+Then memory per key for a million small keys, and the time from killing a leader to the first write
+that its successor accepts.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import redis
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.failover import kill_to_first_write
+from bench.processes import Process, free_port
+
+TESTS = {
+    "PING": ["PING"],
+    "SET": ["SET", "key:__rand_int__", "xxx"],
+    "GET": ["GET", "key:__rand_int__"],
+    "INCR": ["INCR", "counter:__rand_int__"],
+    "LPUSH": ["LPUSH", "mylist", "xxx"],
+    "RPUSH": ["RPUSH", "mylist", "xxx"],
+    "LPOP": ["LPOP", "mylist"],
+    "RPOP": ["RPOP", "mylist"],
+    "SADD": ["SADD", "myset", "element:__rand_int__"],
+    "HSET": ["HSET", "myhash", "element:__rand_int__", "xxx"],
+    "ZADD": ["ZADD", "myzset", "__rand_int__", "element:__rand_int__"],
+    "SPOP": ["SPOP", "myset"],
+    "ZPOPMIN": ["ZPOPMIN", "myzset"],
+    "LRANGE_100": ["LRANGE", "list100", "0", "99"],
+    "LRANGE_300": ["LRANGE", "list600", "0", "299"],
+    "LRANGE_600": ["LRANGE", "list600", "0", "599"],
+    "MSET": ["MSET", *["key:__rand_int__", "xxx"] * 10],
+    "XADD": ["XADD", "mystream", "*", "myfield", "xxx"],
+}
+KEYS_FOR_MEMORY = 1_000_000
+
+app = typer.Typer(add_completion=False)
+console = Console(width=110)
+
+
+def commands() -> dict[str, list[str]]:
+    """Name -> command line without port, for each server that is compared."""
+    ours = [sys.executable, "-m", "cache_server"]
+    found = shutil.which("redis-server")
+    return ({"redis": [found]} if found else {}) | {"ours": ours}
+
+
+class Server:
+    """One server on core 0, with a scratch folder of its own."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
+        self.port = free_port()
+        line = ["taskset", "-c", "0", *command, "--port", str(self.port)]
+        self.process = Process([*line, "--save", "", "--dir", str(folder)], folder)
+        self.client = redis.Redis(port=self.port, socket_timeout=60)
+        self.process.wait_until(self.client.ping)
+
+    def cpu_seconds(self) -> float:
+        return self.process.cpu_seconds()
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.stop()
+
+
+def measure(
+    server: Server, command: list[str], pipeline: int, requests: int
+) -> tuple[float, float]:
+    """Requests a second, and server CPU microseconds a request."""
+    before = server.cpu_seconds()
+    line = ["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port), "--csv", "-c", "50"]
+    line += ["-n", str(requests), "-P", str(pipeline), "-r", "100000", *command]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    spent = server.cpu_seconds() - before
+    row = [row for row in csv.reader(done.stdout.splitlines()) if len(row) > 2][-1]
+    return float(row[1]), spent / requests * 1e6
+
+
+def one_round(
+    name: str,
+    server: Server,
+    pipelines: list[int],
+    tests: list[str],
+    results: dict[tuple[str, ...], list],
+) -> None:
+    for pipeline in pipelines:
+        requests = 40_000 if pipeline == 1 else 200_000
+        for test in tests:
+            server.client.delete("list100", "list600")
+            server.client.rpush("list100", *["xxx"] * 100)
+            server.client.rpush("list600", *["xxx"] * 600)
+            count = requests // 5 if test.startswith(("LRANGE", "MSET")) else requests
+            results.setdefault((test, str(pipeline), name), []).append(
+                measure(server, TESTS[test], pipeline, count)
+            )
+        server.client.flushall()
+
+
+def memory_per_key(server: Server) -> float:
+    """Resident bytes a key of `k:0000001` = `v:0000001`."""
+    server.client.set("warm", "up")
+    before = server.process.resident_bytes()
+    for start in range(0, KEYS_FOR_MEMORY, 10_000):
+        pipe = server.client.pipeline(transaction=False)
+        for number in range(start, start + 10_000):
+            pipe.set(f"k:{number:07d}", f"v:{number:07d}")
+        pipe.execute()
+    return (server.process.resident_bytes() - before) / KEYS_FOR_MEMORY
+
+
+def show(
+    results: dict[tuple[str, ...], list], names: list[str], tests: list[str], pipelines: list[int]
+) -> None:
+    for pipeline in pipelines:
+        table = Table(title=f"-P {pipeline} (50 clients, 3-byte values)")
+        table.add_column("test")
+        for name in names:
+            table.add_column(f"{name} req/s", justify="right")
+            table.add_column("cpu us", justify="right")
+        table.add_column("cpu ratio", justify="right")
+        for test in tests:
+            row, cpu = [test], {}
+            for name in names:
+                runs = results[(test, str(pipeline), name)]
+                cpu[name] = statistics.median(run[1] for run in runs)
+                row += [f"{statistics.median(run[0] for run in runs):,.0f}", f"{cpu[name]:.2f}"]
+            row.append(f"{cpu['ours'] / cpu['redis']:.2f}" if "redis" in cpu else "-")
+            table.add_row(*row)
+        console.print(table)
+
+
+@app.command()
+def main(
+    rounds: Annotated[int, typer.Option(help="rounds, interleaved")] = 3,
+    tests: Annotated[str, typer.Option(help="names separated by commas")] = ",".join(TESTS),
+    pipelines: Annotated[str, typer.Option(help="pipeline depths")] = "1,16",
+    memory: Annotated[bool, typer.Option(help="measure memory per key")] = True,
+    failover: Annotated[bool, typer.Option(help="measure kill to first write")] = True,
+) -> None:
+    """Runs the comparison and prints the tables."""
+    chosen, depths = tests.split(","), [int(depth) for depth in pipelines.split(",")]
+    lines = commands()
+    if "redis" not in lines:
+        console.print("redis-server is not installed: skipped, only our figures follow")
+    scratch = Path(os.environ.get("TMPDIR", "/tmp")) / f"cache-server-bench-{os.getpid()}"
+    results: dict[tuple[str, ...], list] = {}
+    try:
+        for _ in range(rounds):
+            for name, line in lines.items():
+                server = Server(line, scratch / name)
+                try:
+                    one_round(name, server, depths, chosen, results)
+                finally:
+                    server.close()
+        show(results, list(lines), chosen, depths)
+        if memory:
+            for name, line in lines.items():
+                server = Server(line, scratch / name)
+                console.print(f"memory, {name}: {memory_per_key(server):.0f} bytes a key")
+                server.close()
+        if failover:
+            seconds = kill_to_first_write(scratch / "failover")
+            console.print(f"leader killed to first accepted write: {seconds:.2f} s")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    app()
