@@ -295,11 +295,20 @@ class Drive:
             assert self.promoted is not None
             watch.publish("+failover-state-send-slaveof-noone", self.promoted, warning=False)
             self._send_slaveof_noone(now_ms)
+        elif isinstance(result, LostRace) and self._still_replaces(result.current):
+            # The register was only now written for the first time, or the leader got a new id.
+            self._change_register(now_ms)
         elif isinstance(result, LostRace):
             self._abort("-failover-abort-register-lost", constants.RETRY_UNELECTED_MS, now_ms)
         else:
             retry_ms = constants.RETRY_UNELECTED_MS
             self._abort("-failover-abort-register-unreachable", retry_ms, now_ms)
+
+    def _still_replaces(self, current: RegisterValue | None) -> bool:
+        """Whether the leader that the register names is the one we are replacing."""
+        if current is None or current.epoch >= self.epoch:
+            return False
+        return self._watch.context.same(current.address, self._watch.node.address)
 
     # Promoting.
 

@@ -224,11 +224,6 @@ class Watch:
             self._publish_hello(node, now_ms)
 
     def _info_due(self, node: Node, now_ms: float) -> bool:
-        asked_ms = node.info_asked_ms
-        if asked_ms is not None and now_ms - asked_ms < constants.INFO_PERIOD_FAST_MS:
-            return self.drive.wants_info(node, now_ms)
-        if node.info_ms is None:
-            return True
         period_ms = self.context.timings.info_period_ms
         if node.kind == "slave" and (
             {"s_down", "o_down"} & self.node.flags
@@ -237,7 +232,13 @@ class Watch:
             or not node.link_up
         ):
             period_ms = min(period_ms, constants.INFO_PERIOD_FAST_MS)
-        return now_ms - node.info_ms > period_ms or self.drive.wants_info(node, now_ms)
+        asked_ms = node.info_asked_ms
+        again_ms = min(period_ms, constants.INFO_PERIOD_FAST_MS)
+        if asked_ms is not None and now_ms - asked_ms < again_ms:
+            return self.drive.wants_info(node, now_ms)
+        if node.info_ms is None or now_ms - node.info_ms > period_ms:
+            return True
+        return self.drive.wants_info(node, now_ms)
 
     def _ask_info(self, node: Node, now_ms: float) -> None:
         node.info_asked_ms = now_ms
