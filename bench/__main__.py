@@ -1,7 +1,7 @@
 """`make bench`: cache-server beside redis-server, one core each for server and client.
 
 Problem. Throughput on a small machine measures the client as much as the server, and the machine's
-speed drifts. So each test runs on both servers in turn, several rounds, and the figure to read is the
+speed drifts. So each test runs on both servers in turn, several rounds; the figure to read is the
 server's CPU time per request (from the scheduler's own accounting) and its ratio within the run.
 
     throughput   requests a second that redis-benchmark saw (median of the rounds)

@@ -15,7 +15,7 @@ DOWN_AFTER_MS = 1000
 
 
 def kill_to_first_write(folder: Path) -> float:
-    """Seconds from SIGKILL of the leader to the first write that a client of the sentinels gets through.
+    """Seconds from SIGKILL of the leader to the first write through the sentinels' answer.
 
     Detection is `down-after-milliseconds` DOWN_AFTER_MS of it."""
     processes: dict[int, Process] = {}

@@ -27,7 +27,7 @@ class Process:
         self.folder = folder
 
     def wait_until(self, ready: Callable[[], Any], seconds: float = 30) -> None:
-        """Polls `ready` until it is true and raises nothing. Raises TimeoutError with the log's end."""
+        """Polls `ready` until it is true. Raises TimeoutError with the log's end."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:

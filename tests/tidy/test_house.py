@@ -1,6 +1,7 @@
 """The style guide as a test: who may import whom, how long a function may be, no dead files.
 
-The table of rooms stands in docs/architecture.md; here it is checked. What is not listed is refused.
+The table of rooms stands in docs/architecture.md; here it is checked. What is not listed is
+refused.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 PURE_STDLIB = {
-    "__future__", "abc", "bisect", "collections", "collections.abc", "dataclasses", "enum", "functools",
-    "heapq", "itertools", "math", "struct", "typing",
+    "__future__", "abc", "bisect", "collections", "collections.abc", "dataclasses", "enum",
+    "functools", "heapq", "itertools", "math", "struct", "typing",
 }  # fmt: skip
 CHECKSUM_LIBRARIES = {"crc32c", "anycrc"}
 #: Modules in which asyncio may appear.
