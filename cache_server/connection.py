@@ -19,6 +19,7 @@ from cache_server.client import Client
 from cache_server.constants import OUTPUT_PAUSE_BYTES
 from cache_server.errors import ProtocolError
 from cache_server.wire import Channel
+from replication.events import LinkPaused, LinkResumed
 
 if TYPE_CHECKING:
     from cache_server.server import Server
@@ -56,11 +57,18 @@ class Connection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        if self.client.flags & states.FOLLOWER:
+            # Its acknowledgements still have to be read; what it is sent is replication's to say.
+            self.server.replication.tell(LinkPaused(self.client.id))
+            return
         self.channel.stop |= states.STOP_CONGESTED
         if not self.client.flags & states.CLOSED:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        if self.client.flags & states.FOLLOWER:
+            self.server.replication.tell(LinkResumed(self.client.id))
+            return
         self.channel.stop &= ~states.STOP_CONGESTED
         if not self.client.flags & states.CLOSED:
             self.transport.resume_reading()

@@ -27,11 +27,6 @@ ERROR_CODES_MAX = 128
 TABLE_BUCKET_KEYS = 64
 #: A table of up to so many keys is one bucket, in order of insertion.
 TABLE_SMALL_KEYS = 128
-#: Pairs in one block of a sorted set's order: an insertion shifts half of it, a few KB.
-SORTED_BLOCK_PAIRS = 512
-#: Draws with repetition in one reply (HRANDFIELD, ZRANDMEMBER with a negative count): a request of
-#: thirty bytes must not fill the memory.
-RANDOM_MEMBERS_MAX = 10_000_000
 
 #: Elements of a value that a snapshot encodes before it lets clients be served again.
 SNAPSHOT_STEP_ELEMENTS = 1024
@@ -55,6 +50,8 @@ SAVE_CHUNK_BYTES = 256 * 1024
 SAVE_SYNC_BYTES = 4 * 1024 * 1024
 #: A background save that failed is not tried again before this, in seconds (as in Redis).
 SAVE_RETRY_SECONDS = 5
+#: A snapshot whose length has to be known before it is sent stays in memory up to this size.
+SNAPSHOT_SPOOL_MEMORY_BYTES = 8 * 1024 * 1024
 
 #: Elements that SRANDMEMBER -n and its like may be asked for at once: a reply of some 100 MB. Redis
 #: sets no limit, and such a request keeps it busy until its memory is gone.

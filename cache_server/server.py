@@ -24,6 +24,7 @@ from cache_server.connection import Connection
 from cache_server.errors import ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
+from cache_server.links.replicator import Replicator
 from cache_server.listeners import Listeners
 from cache_server.observe.stats import Stats
 from cache_server.persistence.saving import Persistence
@@ -61,7 +62,8 @@ class Server:
         self.clients: dict[int, Client] = {}
         self._next_client_id = 1
         self.persistence = Persistence(self)
-        self.parts: list[Part] = [self.persistence]
+        self.replication = Replicator(self)
+        self.parts: list[Part] = [self.persistence, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         #: The exit code, once the server is to end.
         self.finished: asyncio.Future[int] = loop.create_future()
@@ -121,6 +123,7 @@ class Server:
     def client_disconnected(self, client: Client) -> None:
         self.clients.pop(client.id, None)
         self.blocking.forget(client)
+        self.replication.client_gone(client)
         self.stats.input_bytes += client.channel.received_bytes
         self.stats.output_bytes += client.channel.sent_bytes
 
@@ -145,6 +148,10 @@ class Server:
         """Refuses a write while the data cannot be saved. Raises CommandError."""
         self.persistence.check_writable()
 
+    def check_min_replicas(self) -> None:
+        """Refuses a write while too few followers are good. Raises CommandError."""
+        self.replication.check_min_replicas()
+
     def serve_blocked(self) -> None:
         """Keys appeared that clients wait for."""
         self.blocking.serve()
@@ -167,4 +174,6 @@ class Server:
 
     def flush_stream(self) -> None:
         """Hands the stream written in this turn of the loop to the backlog and the log."""
-        self.propagation.take()
+        data = self.propagation.take()
+        if data:
+            self.replication.stream(data)

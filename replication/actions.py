@@ -81,10 +81,13 @@ class Send(Action):
 
 @dataclass(frozen=True, slots=True)
 class CloseLink(Action):
-    """Close a follower's connection. The machine has already forgotten it."""
+    """Close a follower's connection. The machine has already forgotten it.
+
+    `flush`: send what is written first."""
 
     link: int
     reason: str
+    flush: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,13 @@ class StreamApplied(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamUnreadable(Event):
+    """What was applied last is no command, though it is what the leader sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetackReceived(Event):
     """`REPLCONF GETACK` was read in the stream; `position` is where that command begins."""
 

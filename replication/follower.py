@@ -217,6 +217,11 @@ class Follower:
         """How much of the stream has come and been verified."""
         return self._received if self.state is _S.STREAM else self.backlog.end
 
+    @property
+    def loading_position(self) -> int:
+        """The position of the snapshot that is being received."""
+        return max(self._new_position, 0)
+
     # following and not
 
     def _on_follow(self, event: ev.FollowRequested, now_ms: int) -> None:
@@ -550,7 +555,7 @@ class Follower:
     def _on_loaded(self, event: ev.SnapshotLoaded, now_ms: int) -> None:
         if self.state is not _S.COMMITTING:
             return
-        position = max(self._new_position, 0)
+        position = self.loading_position
         offer = self._offer
         self._do(act.DropFollowers("the data set was replaced by the leader's"))
         self.backlog.reset(position, None if offer is None else offer.mark)
@@ -656,6 +661,12 @@ class Follower:
         if self._ack_due:
             self._ack(position, now_ms)
         self._refuse_if_due(now_ms)
+
+    def _on_unreadable(self, event: ev.StreamUnreadable, now_ms: int) -> None:
+        """The same bytes would come again, so there is nothing to resume."""
+        if self.state is _S.STREAM:
+            self._fail(f"the stream cannot be read: {event.reason}", now_ms)
+            self.resumable = False
 
     def _relay(self, frame: Frame) -> None:
         self.backlog.append_sealed(frame)
@@ -767,6 +778,7 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
     ev.LeaderBytes: Follower._on_bytes,
     ev.LeaderLinkClosed: Follower._on_link_closed,
     ev.StreamApplied: Follower._on_applied,
+    ev.StreamUnreadable: Follower._on_unreadable,
     ev.GetackReceived: Follower._on_getack,
     ev.SnapshotLoaded: Follower._on_loaded,
     ev.SnapshotRejected: Follower._on_rejected,

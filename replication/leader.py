@@ -504,7 +504,7 @@ class Leader:
 
     def _enter_stream(self, current: SnapshotPass, progress: Progress, now_ms: int) -> None:
         if progress.snapshot_only:
-            self._drop(progress, "RDB transfer completed, rdb only replica")
+            self._drop(progress, "RDB transfer completed, rdb only replica", flush=True)
             return
         progress.become(ProgressState.STREAM)
         progress.heard_ms = now_ms
@@ -812,9 +812,9 @@ class Leader:
             progress.sent_ms = now_ms
             self._actions.append(act.Send(progress.link, data))
 
-    def _drop(self, progress: Progress, reason: str) -> None:
+    def _drop(self, progress: Progress, reason: str, *, flush: bool = False) -> None:
         self._forget(progress)
-        self._do(act.CloseLink(progress.link, reason))
+        self._do(act.CloseLink(progress.link, reason, flush))
 
     def _forget(self, progress: Progress) -> None:
         progress.become(ProgressState.GONE)

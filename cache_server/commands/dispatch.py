@@ -241,6 +241,9 @@ class Dispatcher:
             raise CommandError(b"NOAUTH Authentication required.")
         gates = self.gates
         if flags & (states.LEADER | states.REPLAY):
+            # Nothing is refused: it has happened already. A transaction happens at its EXEC.
+            if flags & states.MULTI and cmd.name not in NOT_QUEUED:
+                return self._queue(client, cmd, args)
             return None
         writes = bool(cmd.flags & rows.WRITE) or (
             cmd.name == "exec" and client.queue is not None and server.queue_writes(client)

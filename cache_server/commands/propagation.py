@@ -54,6 +54,11 @@ class Propagation:
         """The stream's bytes since the last call."""
         return self._writer.take()
 
+    @property
+    def selected_db(self) -> int:
+        """The database that the stream has selected; -1 for none yet."""
+        return self._selected
+
     def forget_selected(self) -> None:
         """The next command is preceded by a SELECT (a follower begins to read here)."""
         self._selected = -1

@@ -108,7 +108,7 @@ class Persistence:
         if not self.disk.exists(self.path):
             return
         began = time.monotonic()
-        loader = self._loader(drop_expired=not self.config.replicaof)
+        loader = self.loader(drop_expired=not self.config.replicaof)
         self.loading = Loading(self.disk.size_bytes(self.path))
         collecting = gc.isenabled()
         gc.disable()
@@ -258,7 +258,7 @@ class Persistence:
         self.stop_background_save()
         if save and not self.save():
             raise CommandError(b"ERR")
-        loader = self._loader(drop_expired=not self.config.replicaof)
+        loader = self.loader(drop_expired=not self.config.replicaof)
         try:
             for _ in read_file(self.disk, self.path, loader, SAVE_SYNC_BYTES):
                 pass
@@ -275,7 +275,8 @@ class Persistence:
         self._dirty_saved = self.keyspace.dirty
         log.warning("DB reloaded by DEBUG RELOAD")
 
-    def _loader(self, drop_expired: bool) -> Loader:
+    def loader(self, drop_expired: bool) -> Loader:
+        """A loader for a snapshot that comes now."""
         return Loader(
             len(self.keyspace.databases),
             time.time_ns() // 1_000_000,

@@ -69,6 +69,8 @@ def show_action(action: Action) -> str:
     words = [re.sub(r"(?<!^)(?=[A-Z])", "-", type(action).__name__).lower()]
     for item in fields(action):  # type: ignore[arg-type]
         value = getattr(action, item.name)
+        if value is False and item.name == "flush":
+            continue
         shown = show_bytes(value) if isinstance(value, bytes) else short_ids(str(value))
         words.append(shown if item.name in ("data", "link") else f"{item.name}={shown}")
     return " ".join(words)

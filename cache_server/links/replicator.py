@@ -1,0 +1,613 @@
+"""Replication in this process: the two machines, their clock, and hands for their actions.
+
+The machines of `replication` decide; here their actions are carried out on sockets and on the data.
+There is one way in (`_serve` for the leader machine, `_follow` for the follower machine) and one
+way out (`_settle`), which is never entered twice: what an action's event asks for is done after
+what was asked before.
+
+    commands, connections, timers --event--> Leader / Follower --actions--> _settle --> _do_<Action>
+
+Before the leader machine looks, what this turn's commands propagated is appended to the backlog, so
+that the end of the backlog is always the position of the data.
+
+Invariants: the gates of the dispatcher, the expiry mode and whether effects are collected follow
+from role, link and settings alone (`refresh`); a node that follows never writes to its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from cache_server import client as states
+from cache_server.commands import dispatch
+from cache_server.errors import CommandError, InputError, ProtocolError
+from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
+from cache_server.links.follower_link import LeaderConnection, SnapshotIntake, StreamApplier
+from cache_server.links.leader_feed import FeedLink, SnapshotSource
+from cache_server.observe import logs
+from cache_server.wire.replies import NO_REPLY, Raw
+from replication import actions as act
+from replication import events as ev
+from replication.actions import Action, LogLevel
+from replication.backlog import Backlog
+from replication.follower import Follower
+from replication.handover import HandoverState
+from replication.history import History, is_replid
+from replication.leader import Leader
+from replication.progress import Progress
+from replication.settings import FollowerSettings, LeaderSettings
+
+log = logging.getLogger("cache_server")
+
+_LOG_LEVELS = {
+    LogLevel.VERBOSE: logs.VERBOSE,
+    LogLevel.NOTICE: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+}
+
+
+#: The purpose under which writes are paused while a failover drains.
+BY_FAILOVER = "failover"
+#: The end of a pause that ends when the failover does, in Unix ms.
+PAUSE_FOR_EVER_MS = 1 << 62
+
+
+def new_replid() -> str:
+    """A replication id nobody else has: 160 random bits in hexadecimal."""
+    return secrets.token_hex(20)
+
+
+class Replicator:
+    """The server's replication. Commands ask it, connections report to it, the server ticks it."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.loop = server.loop
+        config = server.config
+        history = History(new_replid())
+        backlog = Backlog(config.repl_backlog_size)
+        self.leader = Leader(history, backlog, LeaderSettings(), new_replid)
+        self.follower = Follower(history, backlog, FollowerSettings())
+        #: Told when this node begins to lead (True) or to follow (False).
+        self.on_role: list[Callable[[bool], None]] = []
+        self._feeds: dict[int, FeedLink] = {}
+        self._snapshots: dict[int, SnapshotSource] = {}
+        self._connection: LeaderConnection | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._applier = StreamApplier(server, self._getack)
+        self._intake: SnapshotIntake | None = None
+        self._reply: bytes | None = None
+        self._waiters: dict[int, Any] = {}
+        self._last_token = 0
+        self._settling = False
+        self._stream_db: int | None = None
+        self._counted = (0, 0, 0)
+        for name in (
+            "replica-read-only",
+            "replica-serve-stale-data",
+            "min-replicas-to-write",
+            "min-replicas-max-lag",
+            "repl-backlog-size",
+        ):
+            config.on_change[name] = self._setting_changed
+        self._read_settings()
+        server.persistence.history_fields = self.history_fields
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Goes on where the loaded data was, and follows whom the configuration says."""
+        recovered = self.server.persistence.recovered
+        if recovered is not None:
+            self._recovered(recovered.replication_id, recovered.offset, recovered.stream_db)
+        self.refresh()
+        if self.server.config.replicaof is not None:
+            host, port = self.server.config.replicaof
+            self.follow(host, port, resume=self.follower.resumable)
+
+    def cron(self, now_ms: int) -> None:
+        """Lets the machines do what is due. `now_ms` is wall time; theirs is monotonic."""
+        self._read_settings()
+        offset_ms = now_ms - self._now_ms()
+        self.leader.wall_offset_ms = self.follower.wall_offset_ms = offset_ms
+        self._flush()
+        self.leader.tick(self._now_ms())
+        self.follower.tick(self._now_ms())
+        self._settle()
+
+    async def stop(self) -> None:
+        """Closes what we dialled; who dialled us is a client."""
+        self._do_close_leader_link(act.CloseLeaderLink("the server ends"))
+        for number in list(self._snapshots):
+            self._do_abort_snapshot(act.AbortSnapshot(number))
+
+    def _recovered(self, replid: str, position: int, stream_db: int) -> None:
+        """The data was loaded from a snapshot taken at this point of a history."""
+        if not is_replid(replid):
+            return
+        self.leader.history.restart(replid)
+        self.leader.backlog.reset(position)
+        self._applier.restart(position, stream_db)
+        self.follower.resumable = True
+        if self.server.config.replicaof is None:
+            # A leader goes on under a new id; its followers may continue from the old one.
+            self.leader.backlog.active = True
+            self.leader.promote(self._now_ms())
+            self._settle()
+
+    # -- roles ---------------------------------------------------------------------------------
+
+    @property
+    def leading(self) -> bool:
+        """Whether this node is a leader."""
+        return self.leader.leading
+
+    @property
+    def failing_over(self) -> bool:
+        """Whether a FAILOVER is under way."""
+        return self.leader.handover.state is not HandoverState.IDLE
+
+    def follow(self, host: str, port: int, *, resume: bool = True, handover: bool = False) -> None:
+        """Becomes (or stays) a follower, of the leader at this address."""
+        self._flush()
+        was_leading = self.leader.leading
+        if was_leading:
+            self.leader.demote()
+            self.follower.resumable = resume
+            self._applier.restart(self.leader.backlog.end, self._selected_db())
+        self.server.config.replicaof = (host, port)
+        self._follow(ev.FollowRequested(host, port, handover))
+        self.refresh()
+        if was_leading:
+            self.server.blocking.unblock_all()
+            for told in self.on_role:
+                told(False)
+
+    def promote(self) -> None:
+        """Leads from here on. A leader stays one."""
+        if self.leader.leading:
+            return
+        self._follow(ev.UnfollowRequested())
+        self.leader.promote(self._now_ms())
+        self._has_promoted()
+        self._settle()
+
+    def _has_promoted(self) -> None:
+        self.server.config.replicaof = None
+        self.refresh()
+        for told in self.on_role:
+            told(True)
+
+    def _selected_db(self) -> int:
+        """The database that our own stream has selected last: it goes on there."""
+        return max(0, int(self.server.propagation.selected_db))
+
+    def refresh(self) -> None:
+        """Brings gates, expiry and propagation in line with role, link and settings."""
+        config, dispatcher = self.server.config, self.server.dispatcher
+        leading = self.leader.leading
+        gates = {
+            dispatch.GATE_READONLY: not leading and config.replica_read_only,
+            dispatch.GATE_STALE: not leading
+            and not self.follower.connected
+            and not config.replica_serve_stale_data,
+            dispatch.GATE_MIN_REPLICAS: leading and config.min_replicas_to_write > 0,
+        }
+        for gate, closed in gates.items():
+            dispatcher.gates = dispatcher.gates | gate if closed else dispatcher.gates & ~gate
+        self.server.keyspace.expire_mode = (
+            EXPIRE_DELETE if leading and not self.failing_over else EXPIRE_HIDE
+        )
+        self.server.propagation.active = leading and self.leader.active
+
+    def history_fields(self) -> list[tuple[bytes, Any]]:
+        """What a snapshot taken now says of its place in the stream; nothing where there is no
+        stream."""
+        if not self.leader.active:
+            return []
+        self._flush()
+        stream_db = self._selected_db() if self.leading else self._applier.client.db.index
+        return [
+            (b"repl-stream-db", stream_db),
+            (b"repl-id", self.leader.history.replid.encode()),
+            (b"repl-offset", self.follower.position),
+        ]
+
+    # -- asked by commands ---------------------------------------------------------------------
+
+    def request(self, client: Any, event: ev.Event) -> Any:
+        """Passes on what a peer asked for on its connection; returns the reply."""
+        self._feeds.setdefault(client.id, FeedLink(client))
+        self._reply = None
+        self._serve(event)
+        reply, self._reply = self._reply, None
+        return NO_REPLY if reply is None else Raw(reply)
+
+    def tell(self, event: ev.Event) -> None:
+        """Passes on what happened to a follower's link or to a waiting client."""
+        self._serve(event)
+
+    def client_gone(self, client: Any) -> None:
+        """A connection has ended, that of a follower or of a client that waits perhaps."""
+        if self._feeds.pop(client.id, None) is not None:
+            self._serve(ev.LinkClosed(client.id))
+        if self._waiters:
+            for token in [t for t, waiter in self._waiters.items() if waiter is client]:
+                self._end_wait(token)
+
+    def wait(self, client: Any, count: int, timeout_ms: int) -> Any:
+        """WAIT: the number of followers that have the client's writes, now or when enough have."""
+        if client.write_offset < 0:
+            client.write_offset = self.written_position()
+        position = client.write_offset
+        acked = self.leader.acked_count(position)
+        if acked >= count or client.flags & (states.IN_EXEC | states.DENY_BLOCKING):
+            return acked
+        self._last_token += 1
+        token = self._last_token
+        self._waiters[token] = client
+
+        def give_up() -> int:
+            self._end_wait(token)
+            return self.leader.acked_count(position)
+
+        value = self.server.blocking.wait(client, timeout_ms, give_up)
+        if token in self._waiters:
+            self._serve(ev.WaitStarted(token, position, count, None))
+        return value
+
+    def _end_wait(self, token: int) -> None:
+        del self._waiters[token]
+        self._serve(ev.WaitCancelled(token))
+
+    def written_position(self) -> int:
+        """The position after everything this node has written."""
+        self._flush()
+        return self.leader.backlog.end
+
+    def check_min_replicas(self) -> None:
+        """Raises NOREPLICAS when fewer followers are good than min-replicas-to-write asks for."""
+        if not self.leader.enough_good(self._now_ms()):
+            raise CommandError(b"NOREPLICAS Not enough good replicas to write.")
+
+    def start_failover(self, event: ev.FailoverRequested) -> None:
+        """Begins a FAILOVER. Raises Redis's error where it cannot begin."""
+        self._flush()
+        refusal = self.leader.failover_refusal(event)
+        if refusal is not None:
+            raise CommandError(f"ERR {refusal}")
+        self._serve(event)
+        self.refresh()
+
+    def abort_failover(self) -> None:
+        """FAILOVER ABORT. Raises Redis's error when there is nothing to abort."""
+        if not self.failing_over:
+            raise CommandError(b"ERR No failover in progress.")
+        self._serve(ev.FailoverAborted())
+        self.refresh()
+
+    @property
+    def leader_connection(self) -> LeaderConnection | None:
+        """The connection to our leader."""
+        return self._connection
+
+    @property
+    def stream_client(self) -> Any:
+        """The client through which the leader's stream is executed."""
+        return self._applier.client
+
+    def lag_seconds(self, heard_ms: int) -> int:
+        """Whole seconds since a time of the machines' clock."""
+        return max(0, (self._now_ms() - heard_ms) // 1000)
+
+    def good_followers(self) -> int:
+        """Followers online and heard of within min-replicas-max-lag."""
+        return self.leader.good_count(self._now_ms())
+
+    def lag_ms(self, progress: Progress) -> int:
+        """Age of the oldest byte that a follower has yet to acknowledge, in ms."""
+        return self.leader.lag_ms(progress, self._now_ms())
+
+    def applied_age_ms(self) -> int:
+        """How long ago, by its own clock, our leader wrote what was applied last, in ms."""
+        wall_ms = self._now_ms() + self.follower.wall_offset_ms
+        return max(0, wall_ms - self.follower.leader_timestamp_ms)
+
+    # -- the stream ----------------------------------------------------------------------------
+
+    def stream(self, data: bytes) -> None:
+        """Takes what the commands of this turn propagated, and sends it on."""
+        self.leader.append(data, self._now_ms())
+        self._settle()
+
+    def _flush(self) -> None:
+        data = self.server.propagation.take()
+        if data:
+            self.leader.append(data, self._now_ms())
+
+    # -- machines ------------------------------------------------------------------------------
+
+    def _now_ms(self) -> int:
+        return int(self.loop.time() * 1000)
+
+    def _serve(self, event: ev.Event) -> None:
+        self._flush()
+        self.leader.receive(event, self._now_ms())
+        self._settle()
+
+    def _follow(self, event: ev.Event) -> None:
+        self.follower.receive(event, self._now_ms())
+        self._settle()
+
+    def _settle(self) -> None:
+        """Carries out actions until there are none."""
+        if self._settling:
+            return
+        self._settling = True
+        leader, follower = self.leader, self.follower
+        try:
+            while True:
+                if leader.upstream_connected != follower.connected:
+                    leader.upstream_connected = follower.connected
+                    self.refresh()
+                if leader.needs_pump:
+                    leader.pump(self._now_ms())
+                actions = follower.take_actions() + leader.take_actions()
+                if not actions:
+                    break
+                for action in actions:
+                    _CARRY_OUT[type(action)](self, action)
+        finally:
+            self._settling = False
+        self._count()
+
+    def _count(self) -> None:
+        """Carries the machines' counters over to the server's, which can be reset."""
+        ours, stats = self.leader.stats, self.server.stats
+        full, partial_ok, partial_err = self._counted
+        stats.sync_full += ours.sync_full - full
+        stats.sync_partial_ok += ours.sync_partial_ok - partial_ok
+        stats.sync_partial_err += ours.sync_partial_err - partial_err
+        self._counted = (ours.sync_full, ours.sync_partial_ok, ours.sync_partial_err)
+
+    def _getack(self, position: int) -> None:
+        self._follow(ev.GetackReceived(position))
+
+    # -- settings ------------------------------------------------------------------------------
+
+    def _setting_changed(self, _value: Any) -> None:
+        self._read_settings()
+        self.refresh()
+
+    def _read_settings(self) -> None:
+        config, backlog = self.server.config, self.leader.backlog
+        settings = self.leader.settings
+        settings.backlog_size_bytes = config.repl_backlog_size
+        if backlog.size_bytes != config.repl_backlog_size:
+            backlog.resize(config.repl_backlog_size)
+        settings.backlog_ttl_ms = config.repl_backlog_ttl * 1000
+        settings.ping_period_ms = config.repl_ping_replica_period * 1000
+        settings.timeout_ms = config.repl_timeout * 1000
+        hard, soft, seconds = config.client_output_buffer_limit["slave"]
+        # The backlog is kept anyway, so a limit below it is no limit (as in Redis).
+        settings.output_limit_hard_bytes = max(hard, backlog.size_bytes) if hard else 0
+        settings.output_limit_soft_bytes = max(soft, backlog.size_bytes) if soft else 0
+        settings.output_limit_soft_ms = seconds * 1000
+        settings.min_followers = config.min_replicas_to_write
+        settings.min_followers_lag_max_ms = config.min_replicas_max_lag * 1000
+        settings.diskless = config.repl_diskless_sync
+        settings.diskless_delay_ms = config.repl_diskless_sync_delay * 1000
+        settings.diskless_followers_max = config.repl_diskless_sync_max_replicas
+        following = self.follower.settings
+        following.listening_port = config.replica_announce_port or config.port
+        following.announce_ip = config.replica_announce_ip
+        following.user = config.masteruser.encode()
+        following.password = config.masterauth.encode()
+        following.timeout_ms = config.repl_timeout * 1000
+
+    # -- actions: both sides -------------------------------------------------------------------
+
+    def _do_log(self, action: act.Log) -> None:
+        log.log(_LOG_LEVELS[action.level], "%s", action.text)
+
+    def _do_record_history(self, action: act.RecordHistory) -> None:
+        self.refresh()
+
+    def _do_force_select(self, action: act.ForceSelect) -> None:
+        self.server.propagation.forget_selected()
+
+    def _do_drop_followers(self, action: act.DropFollowers) -> None:
+        self.leader.drop_all(action.reason)
+
+    # -- actions: serving ----------------------------------------------------------------------
+
+    def _do_reply(self, action: act.Reply) -> None:
+        progress = self.leader.followers.get(action.link)
+        if progress is not None and progress.attached:
+            # The stream may follow at once: the reply goes the same way, ahead of it.
+            self._attach(action.link).send(action.data)
+        else:
+            self._reply = action.data
+
+    def _do_send(self, action: act.Send) -> None:
+        self._attach(action.link).send(action.data)
+
+    def _attach(self, link: int) -> FeedLink:
+        feed = self._feeds[link]
+        feed.client.flags |= states.FOLLOWER
+        return feed
+
+    def _do_close_link(self, action: act.CloseLink) -> None:
+        feed = self._feeds.pop(action.link, None)
+        if feed is not None:
+            log.log(logs.VERBOSE, "Closing a replica's link: %s", action.reason)
+            feed.close(flush=action.flush)
+
+    def _do_start_snapshot(self, action: act.StartSnapshot) -> None:
+        config = self.server.config
+        snapshot = self.server.persistence.snapshot()
+        source = SnapshotSource(
+            action.snapshot,
+            snapshot,
+            self.loop,
+            self._serve,
+            folder=config.dir,
+            key_delay_us=lambda: int(config.rdb_key_save_delay),
+        )
+        self._snapshots[action.snapshot] = source
+        if action.spooled:
+            source.spool()
+
+    def _do_pull_snapshot(self, action: act.PullSnapshot) -> None:
+        self._snapshots[action.snapshot].pull()
+
+    def _do_abort_snapshot(self, action: act.AbortSnapshot) -> None:
+        source = self._snapshots.pop(action.snapshot, None)
+        if source is not None:
+            source.close()
+
+    def _do_wait_done(self, action: act.WaitDone) -> None:
+        client = self._waiters.pop(action.waiter, None)
+        if client is not None:
+            self.server.blocking.unblock(client, action.count)
+
+    def _do_pause_writes(self, action: act.PauseWrites) -> None:
+        self.server.pauses.pause(BY_FAILOVER, PAUSE_FOR_EVER_MS, everything=False)
+        self.refresh()
+
+    def _do_resume_writes(self, action: act.ResumeWrites) -> None:
+        self.refresh()
+        self.server.pauses.end(BY_FAILOVER)
+
+    def _do_hand_over(self, action: act.HandOver) -> None:
+        self.follow(action.host, action.port, handover=True)
+
+    def _do_take_back(self, action: act.TakeBack) -> None:
+        self.promote()
+
+    def _do_promote(self, action: act.Promote) -> None:
+        self._follow(ev.UnfollowRequested())
+        self._has_promoted()
+
+    def _do_yield_to(self, action: act.YieldTo) -> None:
+        log.warning("A peer has seen epoch %d: someone else leads or has led since", action.epoch)
+
+    # -- actions: following --------------------------------------------------------------------
+
+    def _do_dial(self, action: act.Dial) -> None:
+        connection = LeaderConnection(
+            lambda data: self._follow(ev.LeaderBytes(data)),
+            lambda reason: self._follow(ev.LeaderLinkClosed(reason)),
+        )
+        self._connection = connection
+        self._dialling = self.loop.create_task(self._dial(connection, action.host, action.port))
+
+    async def _dial(self, connection: LeaderConnection, host: str, port: int) -> None:
+        source = self.server.config.bind_source_addr
+        try:
+            await self.loop.create_connection(
+                lambda: connection, host, port, local_addr=(source, 0) if source else None
+            )
+        except OSError as error:
+            if self._connection is connection:
+                self._follow(ev.LeaderUnreachable(error.strerror or str(error)))
+            return
+        if self._connection is connection:
+            self._follow(ev.LeaderConnected())
+
+    def _do_send_to_leader(self, action: act.SendToLeader) -> None:
+        if self._connection is not None:
+            self._connection.write(action.data)
+
+    def _do_send_ack(self, action: act.SendAck) -> None:
+        if self._connection is not None:
+            self._connection.write(action.data)
+
+    def _do_close_leader_link(self, action: act.CloseLeaderLink) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+
+    def _do_load_begin(self, action: act.LoadBegin) -> None:
+        log.info("MASTER <-> REPLICA sync: Loading DB in memory")
+        self._intake = SnapshotIntake(self.server.persistence)
+
+    def _do_load_chunk(self, action: act.LoadChunk) -> None:
+        if self._intake is None:
+            return
+        try:
+            self._intake.feed(action.data)
+        except InputError as error:
+            self._intake = None
+            self._follow(ev.SnapshotRejected(str(error)))
+
+    def _do_load_commit(self, action: act.LoadCommit) -> None:
+        intake, self._intake = self._intake, None
+        if intake is None:
+            return
+        try:
+            self._stream_db = intake.commit()
+        except InputError as error:
+            self._follow(ev.SnapshotRejected(str(error)))
+            return
+        position = self.follower.loading_position
+        self._applier.restart(position, self._stream_db)
+        self._follow(ev.SnapshotLoaded())
+
+    def _do_load_abort(self, action: act.LoadAbort) -> None:
+        self._intake = None
+
+    def _do_apply_stream(self, action: act.ApplyStream) -> None:
+        try:
+            self._applier.apply(action.data)
+        except ProtocolError as error:
+            self._follow(ev.StreamApplied(self._applier.position))
+            log.warning("Protocol error from the master: %s", error)
+            self._follow(ev.StreamUnreadable(str(error)))
+            return
+        self._follow(ev.StreamApplied(self._applier.position))
+
+    def _do_stream_reset(self, action: act.StreamReset) -> None:
+        self._applier.restart(self.follower.position)
+
+    def _do_handover_answered(self, action: act.HandoverAnswered) -> None:
+        self._serve(ev.HandoverEnded(action.accepted, action.reason))
+
+
+_CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
+    act.Log: Replicator._do_log,
+    act.RecordHistory: Replicator._do_record_history,
+    act.ForceSelect: Replicator._do_force_select,
+    act.DropFollowers: Replicator._do_drop_followers,
+    act.Reply: Replicator._do_reply,
+    act.Send: Replicator._do_send,
+    act.CloseLink: Replicator._do_close_link,
+    act.StartSnapshot: Replicator._do_start_snapshot,
+    act.PullSnapshot: Replicator._do_pull_snapshot,
+    act.AbortSnapshot: Replicator._do_abort_snapshot,
+    act.WaitDone: Replicator._do_wait_done,
+    act.PauseWrites: Replicator._do_pause_writes,
+    act.ResumeWrites: Replicator._do_resume_writes,
+    act.HandOver: Replicator._do_hand_over,
+    act.TakeBack: Replicator._do_take_back,
+    act.Promote: Replicator._do_promote,
+    act.YieldTo: Replicator._do_yield_to,
+    act.Dial: Replicator._do_dial,
+    act.SendToLeader: Replicator._do_send_to_leader,
+    act.SendAck: Replicator._do_send_ack,
+    act.CloseLeaderLink: Replicator._do_close_leader_link,
+    act.LoadBegin: Replicator._do_load_begin,
+    act.LoadChunk: Replicator._do_load_chunk,
+    act.LoadCommit: Replicator._do_load_commit,
+    act.LoadAbort: Replicator._do_load_abort,
+    act.ApplyStream: Replicator._do_apply_stream,
+    act.StreamReset: Replicator._do_stream_reset,
+    act.HandoverAnswered: Replicator._do_handover_answered,
+}
