@@ -27,6 +27,11 @@ ERROR_CODES_MAX = 128
 TABLE_BUCKET_KEYS = 64
 #: A table of up to so many keys is one bucket, in order of insertion.
 TABLE_SMALL_KEYS = 128
+#: Pairs in one block of a sorted set's order: an insertion shifts half of it, a few KB.
+SORTED_BLOCK_PAIRS = 512
+#: Draws with repetition in one reply (HRANDFIELD, ZRANDMEMBER with a negative count): a request of
+#: thirty bytes must not fill the memory.
+RANDOM_MEMBERS_MAX = 10_000_000
 
 #: Elements of a value that a snapshot encodes before it lets clients be served again.
 SNAPSHOT_STEP_ELEMENTS = 1024

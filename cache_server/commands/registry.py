@@ -14,6 +14,8 @@ MODULES = (
     "cache_server.datatypes.sets",
     "cache_server.datatypes.hashes",
     "cache_server.datatypes.sorted_sets",
+    "cache_server.datatypes.sorted_set_ranges",
+    "cache_server.datatypes.sorted_set_algebra",
     "cache_server.datatypes.streams",
     "cache_server.commands.keys",
     "cache_server.commands.connection",

@@ -78,7 +78,7 @@ def parse_in_range(word: bytes, low: int, high: int, message: bytes = b"") -> in
         raise CommandError(message) if message else not_an_integer()
     if not low <= value <= high:
         raise CommandError(
-            message or b"ERR value is out of range, must be between %d and %d" % (low, high)
+            message or b"ERR value is out of range, value must between %d and %d" % (low, high)
         )
     return value
 

@@ -48,7 +48,7 @@ def test_integers_are_what_would_be_printed(word: bytes) -> None:
 
 def test_range_and_count_errors_are_redis_texts() -> None:
     assert arguments.parse_in_range(b"5", 0, 5) == 5
-    with pytest.raises(CommandError, match="must be between 0 and 5"):
+    with pytest.raises(CommandError, match="value must between 0 and 5"):
         arguments.parse_in_range(b"6", 0, 5)
     with pytest.raises(CommandError, match="must be positive"):
         arguments.parse_positive(b"-1")

@@ -83,7 +83,7 @@ def test_the_data_comes_back_with_its_expiries() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 3000), st.booleans())
+@given(st.integers(0, 2**32), st.integers(100, 3000), st.booleans())
 def test_writes_meanwhile_are_not_in_it(seed: int, budget_bytes: int, switch: bool) -> None:
     random = Random(seed)
     keyspace = filled(600)

@@ -1,0 +1,23 @@
+cimport cython
+from cache_server.client cimport Client
+from cache_server.keyspace.database cimport Database
+from cache_server.structures.table cimport Table
+
+@cython.final
+cdef class Hash:
+    cdef public Table table
+    cdef public bint packed
+
+@cython.locals(index=Py_ssize_t, longest=Py_ssize_t)
+cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first)
+cdef Hash _opened(Database db, bytes key)
+@cython.locals(db=Database, fields=Hash, count=Py_ssize_t, index=Py_ssize_t, added=Py_ssize_t)
+cpdef hset_command(Client ctx, list args)
+@cython.locals(db=Database, fields=Hash, index=Py_ssize_t, removed=Py_ssize_t)
+cpdef hdel_command(Client ctx, list args)
+@cython.locals(db=Database, fields=Hash)
+cpdef hget_command(Client ctx, list args)
+@cython.locals(fields=Hash)
+cpdef hmget_command(Client ctx, list args)
+@cython.locals(fields=Hash)
+cpdef hgetall_command(Client ctx, list args)

@@ -1,0 +1,57 @@
+"""What collections of names share: fair samples of them, and how much memory they take."""
+
+from __future__ import annotations
+
+from random import Random
+from sys import getsizeof
+from typing import Any
+
+from cache_server.constants import RANDOM_MEMBERS_MAX
+from cache_server.errors import CommandError
+from cache_server.structures.table import Table
+
+
+def distinct_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+    """`count` different keys, every choice equally likely; all of them where there are fewer."""
+    if count >= table.used:
+        return table.keys_list()
+    if count * 3 > table.used:
+        return rng.sample(table.keys_list(), count)
+    chosen: dict[bytes, None] = {}
+    while len(chosen) < count:
+        key = table.random_key(rng)
+        assert key is not None
+        chosen[key] = None
+    return list(chosen)
+
+
+def repeated_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+    """`count` independent draws from a table that is not empty. Raises for too many."""
+    if count > RANDOM_MEMBERS_MAX:
+        raise CommandError(b"ERR value is out of range")
+    keys = table.keys_list() if count * 8 > table.used else []
+    if keys:
+        return rng.choices(keys, k=count)
+    draws = [table.random_key(rng) for _ in range(count)]
+    return [key for key in draws if key is not None]
+
+
+def bytes_memory(word: bytes) -> int:
+    """What a bytes object takes, in bytes: header and closing zero, in steps of 16."""
+    return (len(word) + 48) & ~15
+
+
+def table_memory(table: Table, samples: int) -> int:
+    """Bytes taken by a table of bytes or floats, from `samples` entries (0: from all)."""
+    seen = size = 0
+    for index in range(table.bucket_count()):
+        for key, value in table.bucket_items(index):
+            size += bytes_memory(key) + _value_memory(value)
+            seen += 1
+        if samples and seen >= samples:
+            break
+    return getsizeof(table) + table.memory_bytes + (size * table.used // seen if seen else 0)
+
+
+def _value_memory(value: Any) -> int:
+    return bytes_memory(value) if type(value) is bytes else getsizeof(value)

@@ -1,0 +1,42 @@
+cimport cython
+from cache_server.client cimport Client
+from cache_server.keyspace.database cimport Database
+from cache_server.structures.sorted_blocks cimport SortedBlocks
+from cache_server.structures.table cimport Table
+
+@cython.final
+cdef class SortedSet:
+    cdef public Table scores
+    cdef public SortedBlocks order
+    cdef public bint packed
+
+    cpdef score(self, bytes member)
+    cpdef set(self, bytes member, score)
+    cpdef bint discard(self, bytes member) except *
+    cpdef tuple pop(self, bint highest)
+    cpdef Py_ssize_t remove_slice(self, Py_ssize_t start, Py_ssize_t stop) except -1
+
+cpdef bint remove_if_empty(Database db, bytes key, SortedSet zset) except *
+cdef _parse_score(bytes word)
+@cython.locals(db=Database, zset=SortedSet, added=Py_ssize_t, updated=Py_ssize_t, index=Py_ssize_t,
+               member=bytes)
+cdef _add(Client ctx, bytes key, list scores, list members, int options)
+cdef bint _allowed(int options, score, current) except *
+cdef _unpack_if_large(Client ctx, SortedSet zset, bytes member)
+cpdef zadd_command(Client ctx, list args)
+cpdef zincrby_command(Client ctx, list args)
+@cython.locals(db=Database, zset=SortedSet, removed=Py_ssize_t, index=Py_ssize_t)
+cpdef zrem_command(Client ctx, list args)
+@cython.locals(db=Database, members=list, scores=list)
+cdef tuple _pop(Client ctx, bytes key, SortedSet zset, bint highest, long long count)
+@cython.locals(zset=SortedSet, count=cython.longlong)
+cdef list _zpop(Client ctx, list args, bint highest)
+cpdef zpopmin_command(Client ctx, list args)
+cpdef zpopmax_command(Client ctx, list args)
+@cython.locals(zset=SortedSet)
+cpdef zcard_command(Client ctx, list args)
+@cython.locals(zset=SortedSet)
+cpdef zscore_command(Client ctx, list args)
+@cython.locals(zset=SortedSet, rank=Py_ssize_t)
+cdef _rank(Client ctx, list args, bint highest_first)
+cpdef list flat(list members, list scores)

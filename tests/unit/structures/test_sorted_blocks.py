@@ -1,0 +1,155 @@
+"""SortedBlocks against a sorted list."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_server.constants import SORTED_BLOCK_PAIRS
+from cache_server.structures.sorted_blocks import Counts, SortedBlocks
+
+Pair = tuple[float, bytes]
+
+
+def check(order: SortedBlocks, model: list[Pair]) -> None:
+    assert len(order) == len(model)
+    assert list(order.items()) == [(member, score) for score, member in model]
+    assert len(order.scores) == len(order.members) >= 1
+    assert [len(block) for block in order.scores] == [len(block) for block in order.members]
+    assert all(len(block) <= SORTED_BLOCK_PAIRS for block in order.scores)
+    assert all(order.scores) or len(order.scores) == 1
+
+
+def check_ranks(order: SortedBlocks, model: list[Pair], rng: Random) -> None:
+    for _ in range(20):
+        score, member = float(rng.randrange(60)), b"%d" % rng.randrange(5000)
+        assert order.rank(score, member) == bisect_left(model, (score, member))
+        below = bisect_left(model, (score, b""))
+        through = bisect_left(model, (score + 1, b""))
+        assert order.rank_of_score(score, False) == below
+        assert order.rank_of_score(score, True) == through
+        start = rng.randrange(-5, len(model) + 5)
+        stop = start + rng.choice([0, 1, 10, 3000])
+        expected = model[max(0, start) : max(0, stop)]
+        assert order.member_slice(start, stop) == [member for _, member in expected]
+        assert order.score_slice(start, stop) == [score for score, _ in expected]
+        if model:
+            rank = rng.randrange(len(model))
+            assert order.at(rank) == (model[rank][1], model[rank][0])
+
+
+def step(order: SortedBlocks, model: list[Pair], grow: int, rng: Random) -> None:
+    choice = rng.randrange(100)
+    score = float(rng.randrange(60))
+    if choice < grow or not model:
+        pair = (score, b"%d" % rng.randrange(10**9))
+        insort(model, pair)
+        order.add(*pair)
+    elif choice < 97:
+        pair = model[rng.randrange(len(model))]
+        if choice % 4 == 0:
+            assert order.pop_first() == model.pop(0)[::-1]
+        elif choice % 4 == 1:
+            assert order.pop_last() == model.pop()[::-1]
+        elif choice % 4 == 2:
+            model.remove(pair)
+            order.remove(*pair)
+        else:
+            model.remove(pair)
+            insort(model, (score, pair[1]))
+            order.move(pair[0], score, pair[1])
+    elif choice == 99:
+        start = rng.randrange(len(model))
+        stop = start + rng.choice([1, 5, 100, 1500])
+        assert order.remove_slice(start, stop) == [member for _, member in model[start:stop]]
+        del model[start:stop]
+    else:
+        order.rank(score, b"5")  # makes the counts, so that what follows has to keep them
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 5000), st.lists(st.integers(5, 95), max_size=4))
+def test_any_sequence_of_changes_agrees_with_a_sorted_list(
+    seed: int, size: int, phases: list[int]
+) -> None:
+    rng = Random(seed)
+    model = sorted({(float(rng.randrange(60)), b"%d" % rng.randrange(10**9)) for _ in range(size)})
+    shuffled = model[:]
+    rng.shuffle(shuffled)
+    order = SortedBlocks(shuffled)
+    check(order, model)
+    for grow in phases:
+        for _ in range(300):
+            step(order, model, grow, rng)
+        check(order, model)
+        check_ranks(order, model, rng)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_pairs_that_arrive_in_order_fill_the_blocks(step: int) -> None:
+    order = SortedBlocks()
+    for number in range(0, step * SORTED_BLOCK_PAIRS * 10, step):
+        order.add(float(number), b"m")
+    assert len(order.scores) <= 11
+    assert order.rank(0.0, b"m") == (0 if step == 1 else len(order) - 1)
+
+
+def test_popping_all_from_the_front_leave_no_empty_block() -> None:
+    order = SortedBlocks((float(n), b"%d" % n) for n in range(20_000))
+    for number in range(20_000):
+        assert order.pop_first() == (b"%d" % number, float(number))
+    assert order.scores == [[]]
+    with pytest.raises(IndexError):
+        order.pop_first()
+    with pytest.raises(IndexError):
+        order.pop_last()
+
+
+def test_removing_what_is_not_there_raises() -> None:
+    order = SortedBlocks([(1.0, b"a")])
+    with pytest.raises(KeyError):
+        order.remove(1.0, b"b")
+    with pytest.raises(KeyError):
+        order.move(2.0, 3.0, b"a")
+    with pytest.raises(IndexError):
+        order.at(1)
+    assert list(order.items()) == [(b"a", 1.0)]
+
+
+def test_infinities_are_the_ends() -> None:
+    order = SortedBlocks([(float("inf"), b"z"), (float("-inf"), b"a"), (0.0, b"m")])
+    assert order.rank_of_score(float("inf"), True) == 3
+    assert order.rank_of_score(float("inf"), False) == 2
+    assert order.rank_of_score(float("-inf"), False) == 0
+    assert order.rank_of_score(float("-inf"), True) == 1
+
+
+def test_names_are_ranked_within_equal_scores() -> None:
+    order = SortedBlocks((0.0, b"%05d" % n) for n in range(5000))
+    assert order.rank_of_name(b"02500", False) == 2500
+    assert order.rank_of_name(b"02500", True) == 2501
+    assert SortedBlocks().rank_of_name(b"x", True) == 0
+
+
+def test_a_copy_is_independent() -> None:
+    order = SortedBlocks([(1.0, b"a"), (2.0, b"b")])
+    twin = order.copy()
+    order.pop_first()
+    assert list(twin.items()) == [(b"a", 1.0), (b"b", 2.0)]
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=70))
+def test_counts_find_the_block_of_every_rank(lengths: list[int]) -> None:
+    blocks = [[0] * length for length in lengths]
+    counts = Counts(blocks)
+    blocks[len(blocks) // 2].append(0)
+    counts.add(len(blocks) // 2, 1)
+    owners = [index for index, block in enumerate(blocks) for _ in block]
+    for rank, owner in enumerate(owners):
+        assert counts.block_of(rank) == owner
+    for index in range(len(blocks) + 1):
+        assert counts.before(index) == sum(map(len, blocks[:index]))
