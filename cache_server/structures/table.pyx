@@ -58,6 +58,16 @@ cdef inline bint same_key(PyObject *held, PyObject *key) noexcept:
         PyBytes_AS_STRING(<object>held), PyBytes_AS_STRING(<object>key), size) == 0
 
 
+cdef inline unsigned long next_random(unsigned long *state) noexcept:
+    """64 random bits: SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom generators)."""
+    cdef unsigned long mixed
+    state[0] += 0x9E3779B97F4A7C15UL
+    mixed = state[0]
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9UL
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBUL
+    return mixed ^ (mixed >> 31)
+
+
 cdef unsigned long reverse_bits(unsigned long value) noexcept:
     """The low 32 bits of `value` in reverse order."""
     value = ((value >> 1) & 0x55555555) | ((value & 0x55555555) << 1)
@@ -374,9 +384,8 @@ cdef class Table:
     cpdef random_key(self, rng):
         """A key, each with the same probability; None when empty."""
         cdef Py_ssize_t wanted
-        cdef double room
+        cdef unsigned long state, drawn
         cdef Bucket *bucket
-        cdef list keys
         if self.used == 0:
             return None
         if self.small is not None:
@@ -386,11 +395,13 @@ cdef class Table:
                     return key
                 wanted -= 1
         # A bucket and a position in it are drawn until there is a key: each key is as likely as any
-        # other as long as no bucket holds more keys than positions are drawn from.
-        room = 4 * SLOTS
+        # other as long as no bucket holds more keys than positions are drawn from. One draw in
+        # eight or so meets a key, so they come from a generator of ours, seeded by the caller's.
+        state = rng.getrandbits(64)
         while True:
-            bucket = self.bucket_at(<Py_ssize_t>(<double>rng.random() * self.count))
-            wanted = <Py_ssize_t>(<double>rng.random() * room)
+            drawn = next_random(&state)
+            bucket = self.bucket_at(<Py_ssize_t>(((drawn >> 32) * <unsigned long>self.count) >> 32))
+            wanted = <Py_ssize_t>(((drawn & 0xFFFFFFFFUL) * (4 * SLOTS)) >> 32)
             while wanted >= SLOTS and bucket != NULL:
                 bucket = bucket.more
                 wanted -= SLOTS
