@@ -37,6 +37,8 @@ from cache_server.constants import (
     SNAPSHOT_STEP_ELEMENTS,
     SNAPSHOT_STRING_BYTES_MAX,
 )
+from cache_server.datatypes.lists import List
+from cache_server.datatypes.sets import Set
 from cache_server.errors import InputError
 from cache_server.keyspace.database import Entry
 from cache_server.persistence import stream_codec
@@ -51,8 +53,6 @@ from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
 
 _hashes: Any = import_module("cache_server.datatypes.hashes")
-_lists: Any = import_module("cache_server.datatypes.lists")
-_sets: Any = import_module("cache_server.datatypes.sets")
 _sorted_sets: Any = import_module("cache_server.datatypes.sorted_sets")
 
 #: The version that is written: what redis-server 7.0 writes itself.
@@ -490,7 +490,7 @@ def _strings(reader: Reader, count: int) -> list[bytes]:
 
 
 def _list(elements: list[bytes]) -> Any:
-    return _lists.List(elements) if elements else None
+    return List(elements) if elements else None
 
 
 def _list_nodes(reader: Reader, code: int) -> list[bytes]:
@@ -514,7 +514,7 @@ def _list_nodes(reader: Reader, code: int) -> list[bytes]:
 def _set(members: list[bytes]) -> Any:
     if not members:
         return None
-    value = _sets.Set(members)
+    value = Set(members)
     if len(value) != len(members):
         raise InputError("a set has a member twice")
     return value
