@@ -45,6 +45,10 @@ class BeforeWrite:
         for snapshot in self.snapshots:
             snapshot.before_write(table, key)
 
+    def forget(self, snapshot: Snapshot) -> None:
+        """The snapshot is over."""
+        self.snapshots = tuple(other for other in self.snapshots if other is not snapshot)
+
 
 class _Walk:
     """The progress of a snapshot through one table."""
@@ -146,7 +150,7 @@ class Snapshot:
         for db in self.keyspace.databases:
             hook = db.before_write
             if isinstance(hook, BeforeWrite):
-                hook.snapshots = tuple(other for other in hook.snapshots if other is not self)
+                hook.forget(self)
                 if not hook.snapshots:
                     db.before_write = None
 
@@ -244,7 +248,8 @@ class Snapshot:
         items = walk.table.bucket_items(index)
         done = encoder.entries(items, 0)
         while done < len(items):
-            encoder.entry(*items[done])
+            item_key, entry = items[done]
+            encoder.entry(item_key, entry)
             done = encoder.entries(items, done + 1)
         self.keys_done += len(items)
         self.early_bytes += self.buffered_bytes - before
