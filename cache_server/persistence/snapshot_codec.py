@@ -26,7 +26,6 @@ writer did not compute the checksum (https://rdb.fnordig.de/file_format.html des
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from struct import Struct
 from typing import Any
 
@@ -37,8 +36,10 @@ from cache_server.constants import (
     SNAPSHOT_STEP_ELEMENTS,
     SNAPSHOT_STRING_BYTES_MAX,
 )
+from cache_server.datatypes.hashes import Hash
 from cache_server.datatypes.lists import List
 from cache_server.datatypes.sets import Set
+from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.errors import InputError
 from cache_server.keyspace.database import Entry
 from cache_server.persistence import stream_codec
@@ -51,9 +52,6 @@ from cache_server.persistence.packed import (
 )
 from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
-
-_hashes: Any = import_module("cache_server.datatypes.hashes")
-_sorted_sets: Any = import_module("cache_server.datatypes.sorted_sets")
 
 #: The version that is written: what redis-server 7.0 writes itself.
 VERSION = 10
@@ -536,7 +534,7 @@ def _hash(elements: list[bytes]) -> Any:
         return None
     if len(elements) % 2:
         raise InputError("a hash has a field without a value")
-    value = _hashes.Hash(zip(elements[::2], elements[1::2]))
+    value = Hash(zip(elements[::2], elements[1::2]))
     if 2 * len(value) != len(elements):
         raise InputError("a hash has a field twice")
     return value
@@ -562,7 +560,7 @@ def _sorted_set(pairs: list[tuple[bytes, float]]) -> Any:
     for _, score in pairs:
         if score != score:
             raise InputError("a score is not a number")
-    value = _sorted_sets.SortedSet(pairs)
+    value = SortedSet(pairs)
     if len(value) != len(pairs):
         raise InputError("a sorted set has a member twice")
     return value
