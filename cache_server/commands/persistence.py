@@ -10,7 +10,7 @@ from cache_server.commands.table import Command
 from cache_server.datatypes.arguments import parse_integer
 from cache_server.errors import CommandError, InputError, syntax_error
 from cache_server.keyspace.database import NOTIFY_GENERIC
-from cache_server.persistence.snapshot_codec import dump_is_intact, dump_value, restore_value
+from cache_server.persistence.snapshot_codec import Fit, dump_is_intact, dump_value, restore_value
 from cache_server.wire.replies import OK, Status
 
 log = logging.getLogger("cache_server")
@@ -69,6 +69,7 @@ def restore_command(ctx: Any, args: list[bytes]) -> Any:
     except InputError as error:
         log.warning("RESTORE: bad data: %s", error)
         raise CommandError(b"ERR Bad data format") from None
+    value = Fit(ctx.config).apply(value)
     now_ms = ctx.keyspace.now_ms
     if expire_ms and not options.absolute:
         expire_ms += now_ms

@@ -41,6 +41,7 @@ from cache_server.persistence.snapshot_codec import (
     ACCESS_FREQ,
     ACCESS_IDLE,
     ACCESS_NONE,
+    Fit,
     Loaded,
     Loader,
 )
@@ -283,6 +284,7 @@ class Persistence:
             drop_expired=drop_expired,
             verify=self.config.rdbchecksum and not self.skip_checksum,
             lfu=self.keyspace.lfu,
+            fit=Fit(self.config),
         )
 
     async def _after_load_step(self, loader: Loader) -> None:

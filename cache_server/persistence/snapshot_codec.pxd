@@ -76,6 +76,7 @@ cdef class Loader:
     cdef public bint drop_expired
     cdef public bint verify
     cdef public bint lfu
+    cdef public object fit
     cdef public bint complete
     cdef public int version
     cdef object _crc

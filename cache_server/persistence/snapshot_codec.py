@@ -38,7 +38,7 @@ from cache_server.constants import (
 )
 from cache_server.datatypes.hashes import Hash
 from cache_server.datatypes.lists import List
-from cache_server.datatypes.sets import Set
+from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.errors import InputError
 from cache_server.keyspace.database import Entry
@@ -566,6 +566,28 @@ def _sorted_set(pairs: list[tuple[bytes, float]]) -> Any:
     return value
 
 
+class Fit:
+    """Up to which size values count as packed (OBJECT ENCODING), by the settings in `config`."""
+
+    def __init__(self, config: Any) -> None:
+        self.hash_entries = config.hash_max_listpack_entries
+        self.hash_bytes = config.hash_max_listpack_value
+        self.zset_entries = config.zset_max_listpack_entries
+        self.zset_bytes = config.zset_max_listpack_value
+        self.set_integers = config.set_max_intset_entries
+
+    def apply(self, value: Any) -> Any:
+        """The value, with the encoding that the settings make of it."""
+        kind = type(value)
+        if kind is Hash:
+            value.fit(self.hash_entries, self.hash_bytes)
+        elif kind is SortedSet:
+            value.fit(self.zset_entries, self.zset_bytes)
+        elif kind is Set and self.set_integers != INTSET_MEMBERS_MAX:
+            return Set(value, self.set_integers)
+        return value
+
+
 # -- loading -------------------------------------------------------------------------------------
 
 
@@ -595,6 +617,7 @@ class Loader:
                       nothing: its leader decides)
     `verify`          whether a checksum that is there is checked
     `lfu`             whether access stamps are those of an LFU policy
+    `fit`             decides the encodings; without it, the default settings do
     """
 
     def __init__(
@@ -604,7 +627,9 @@ class Loader:
         drop_expired: bool = False,
         verify: bool = True,
         lfu: bool = False,
+        fit: Fit | None = None,
     ) -> None:
+        self.fit = fit
         self.loaded = Loaded(databases)
         self.databases = databases
         self.now_ms = now_ms
@@ -722,6 +747,8 @@ class Loader:
         if expire_ms and self.drop_expired and expire_ms < self.now_ms:
             loaded.keys_expired += 1
             return
+        if self.fit is not None:
+            value = self.fit.apply(value)
         entry = Entry(value, access)
         if not self._table.set(key, entry):
             raise InputError(f"the key {key[:80]!r} is there twice")

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from cache_server.config import Config
+from cache_server.datatypes.hashes import Hash
+from cache_server.datatypes.sets import Set
+from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.disk import Disk, Replacement
 from cache_server.errors import CommandError, InputError
 from cache_server.keyspace.database import NOTIFY_STRING, Keyspace
@@ -345,3 +348,19 @@ class TestReload:
         persistence.reload(save=False, flush=False, replace=True)
         assert value(persistence, b"a") == b"1"
         assert value(persistence, b"b") == b"3"
+
+
+def test_loaded_values_have_the_encodings_that_the_settings_make() -> None:
+    host = Host()
+    host.put(b"hash", Hash([(b"f%d" % number, b"v") for number in range(5)]))
+    host.put(b"zset", SortedSet([(b"m%d" % number, 1.0) for number in range(5)]))
+    host.put(b"set", Set([b"%d" % number for number in range(5)]))
+    persistence = Persistence(host)
+    encodings = [b"listpack", b"listpack", b"intset"]
+    for limit in (5, 4, 5):
+        host.config.hash_max_listpack_entries = limit
+        host.config.zset_max_listpack_entries = limit
+        host.config.set_max_intset_entries = limit
+        persistence.reload()
+        found = [value(persistence, key).encoding for key in (b"hash", b"zset", b"set")]
+        assert found == (encodings if limit == 5 else [b"hashtable", b"skiplist", b"hashtable"])
