@@ -1,0 +1,135 @@
+"""Ending the server: SHUTDOWN, SIGTERM, SIGINT.
+
+    request -> followers behind? -> writes paused, wait for them (shutdown-timeout)
+                       |                       |
+                       +--- none, or NOW ------+--> save where wanted -> the exit code is set
+
+A shutdown that cannot save is refused and everything goes on, unless FORCE was asked for. While it
+waits, SHUTDOWN ABORT ends it.
+
+Invariant: clients in `waiting` are answered when a shutdown fails or is aborted, and closed with the
+rest when it succeeds.
+
+Source: https://redis.io/docs/latest/commands/shutdown/.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cache_server import client as states
+from cache_server.commands.pausing import BY_SHUTDOWN
+from cache_server.errors import CommandError, syntax_error
+from cache_server.wire.replies import NO_REPLY, OK
+
+log = logging.getLogger("cache_server")
+
+_REFUSED = b"ERR Errors trying to SHUTDOWN. Check logs."
+#: How often followers that are behind are looked at, in seconds.
+_CHECK_INTERVAL_S = 0.1
+
+
+class Shutdown:
+    """At most one shutdown in progress. `flags` are words: save, nosave, now, force."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.flags: frozenset[str] = frozenset()
+        self.deadline_ms = 0
+        self.waiting: dict[Any, None] = {}
+        self._timer: Any = None
+
+    def request(self, flags: frozenset[str]) -> bool:
+        """Begins to end the server; False where it is refused, True also while it waits."""
+        if self.deadline_ms:
+            return True
+        self.flags = flags
+        log.warning("User requested shutdown...")
+        server = self.server
+        behind = server.followers_behind()
+        if behind and "now" not in flags and server.config.shutdown_timeout:
+            log.info("Waiting for replicas before shutting down.")
+            self.deadline_ms = server.now_ms() + server.config.shutdown_timeout * 1000
+            server.pauses.pause(BY_SHUTDOWN, self.deadline_ms + 60_000, False)
+            self._timer = server.loop.call_later(_CHECK_INTERVAL_S, self._check)
+            return True
+        return self._finish()
+
+    def abort(self) -> None:
+        """Ends the wait. Raises CommandError where there is none."""
+        if not self.deadline_ms:
+            raise CommandError(b"ERR No shutdown in progress.")
+        log.info("Shutdown manually aborted.")
+        self._stop_waiting()
+
+    def forget(self, client: Any) -> None:
+        """A client that waited is gone."""
+        self.waiting.pop(client, None)
+
+    def _check(self) -> None:
+        server = self.server
+        behind = server.followers_behind()
+        if behind and server.now_ms() < self.deadline_ms:
+            self._timer = server.loop.call_later(_CHECK_INTERVAL_S, self._check)
+        elif not self._finish():
+            self._stop_waiting()
+
+    def _finish(self) -> bool:
+        server, flags = self.server, self.flags
+        server.log_followers_at_shutdown()
+        try:
+            saved = server.save_before_exit("save" in flags, "nosave" in flags)
+        except CommandError as error:
+            log.warning("%s", error.text.decode("latin-1"))
+            saved = False
+        if not saved:
+            if "force" not in flags:
+                log.warning("Error trying to save the DB, can't exit.")
+                log.warning(
+                    "Errors trying to shut down the server. Check the logs for more information."
+                )
+                return False
+            log.warning("Error trying to save the DB. Exit anyway.")
+        server.finish()
+        return True
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.deadline_ms = 0
+        self.server.pauses.end(BY_SHUTDOWN)
+        waiting, self.waiting = self.waiting, {}
+        for client in waiting:
+            client.flags &= ~states.BLOCKED
+            client.channel.stop &= ~states.STOP_BLOCKED
+            client.push(CommandError(_REFUSED))
+            client.connection.resume()
+
+
+def shutdown_command(ctx: Any, args: list[bytes]) -> Any:
+    """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]"""
+    words = [arg.lower().decode("latin-1") for arg in args[1:]]
+    if any(word not in ("save", "nosave", "now", "force", "abort") for word in words):
+        raise syntax_error()
+    flags = frozenset(words)
+    if ("abort" in flags and len(words) > 1) or {"save", "nosave"} <= flags:
+        raise syntax_error()
+    shutdown = ctx.server.shutdown
+    if "abort" in flags:
+        shutdown.abort()
+        return OK
+    if "now" not in flags and ctx.flags & states.DENY_BLOCKING:
+        raise CommandError(
+            b"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"
+        )
+    if ctx.server.loading:
+        flags = (flags - {"save"}) | {"nosave"}
+    if not shutdown.request(flags):
+        raise CommandError(_REFUSED)
+    if shutdown.deadline_ms and ctx.channel is not None:
+        shutdown.waiting[ctx] = None
+        ctx.flags |= states.BLOCKED
+        ctx.channel.stop |= states.STOP_BLOCKED
+    return NO_REPLY
