@@ -9,11 +9,14 @@ cdef class Buffer:
     cdef Py_ssize_t start
     cdef Py_ssize_t end
     cdef Py_ssize_t capacity
+    cdef Py_ssize_t capacity_min
+    cdef Py_ssize_t capacity_kept
 
     cdef int reserve(self, Py_ssize_t extra) except -1
     cdef int append(self, const char *data, Py_ssize_t length) except -1
     cdef void drop(self, Py_ssize_t length) noexcept
     cdef void clear(self) noexcept
+    cdef void free(self) noexcept
 
 
 @cython.final

@@ -43,6 +43,9 @@ from cache_server.wire.replies import (
     format_double,
 )
 
+cdef extern from "Python.h" nogil:
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void *data, size_t length, int flags)
     int MSG_NOSIGNAL

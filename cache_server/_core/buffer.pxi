@@ -9,6 +9,8 @@ cdef Py_ssize_t KEPT_CAPACITY = 16 * 1024
 cdef class Buffer:
     def __cinit__(self):
         self.capacity = 0
+        self.capacity_min = 1024
+        self.capacity_kept = 4 * KEPT_CAPACITY
         self.data = NULL
         self.start = self.end = 0
 
@@ -31,8 +33,8 @@ cdef class Buffer:
         wanted = held + extra
         if wanted < 2 * self.capacity:
             wanted = 2 * self.capacity
-        if wanted < 1024:
-            wanted = 1024
+        if wanted < self.capacity_min:
+            wanted = self.capacity_min
         grown = <char *>PyMem_RawRealloc(self.data, wanted)
         if grown == NULL:
             raise MemoryError()
@@ -55,7 +57,11 @@ cdef class Buffer:
 
     cdef void clear(self) noexcept:
         self.start = self.end = 0
-        if self.capacity > KEPT_CAPACITY * 4:
-            PyMem_RawFree(self.data)
-            self.data = NULL
-            self.capacity = 0
+        if self.capacity > self.capacity_kept:
+            self.free()
+
+    cdef void free(self) noexcept:
+        """Gives the memory back; nothing may be held."""
+        PyMem_RawFree(self.data)
+        self.data = NULL
+        self.capacity = 0

@@ -45,6 +45,8 @@ cdef class RequestReader:
 
     def __init__(self, bulk_length_max=512 * 1024 * 1024):
         self.buffer = Buffer()
+        self.buffer.capacity_min = KEPT_CAPACITY
+        self.buffer.capacity_kept = PY_SSIZE_T_MAX  # `trim` decides
         self.args = None
         self.filled = self.wanted = self.args_bytes = 0
         self.bulk = -1
@@ -64,6 +66,12 @@ cdef class RequestReader:
     def capacity_bytes(self):
         """Bytes allocated for reading."""
         return self.buffer.capacity
+
+    def trim(self, idle):
+        """Gives memory back while nothing is held: all where `idle`, else what is beyond the usual."""
+        cdef Buffer b = self.buffer
+        if b.start == b.end and (idle or b.capacity > 2 * KEPT_CAPACITY):
+            b.free()
 
     def next_request(self):
         """The next whole request, or None when more bytes are needed.

