@@ -1,6 +1,7 @@
 """Who may connect and stay: maxclients, protected mode, idle time, unread output.
 
-Clients are looked over in small groups, each about once a second, so that many of them cost no pause.
+Clients are looked over in small groups, each about once a second, so that many of them cost no
+pause.
 
 Invariant: a client that is refused never enters `server.clients` and none of its bytes is executed.
 """
@@ -42,6 +43,12 @@ class Admission:
         self.server = server
         self.config = server.config
         self._round: list[Any] = []
+
+    async def start(self) -> None:
+        """Nothing to be started."""
+
+    async def stop(self) -> None:
+        """Nothing to be stopped."""
 
     def admit(self, connection: Any, sock: socket.socket | None) -> bool:
         """Lets a new connection in, or tells it why not and closes it."""

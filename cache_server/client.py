@@ -83,6 +83,8 @@ class Client:
         self.peer = ""
         self.local = ""
         self.role: Any = None
+        #: Since when the unread output is beyond the soft limit, Unix ms; 0 for not.
+        self.soft_limit_since_ms = 0
 
     @property
     def protocol(self) -> int:

@@ -20,6 +20,8 @@ OUTPUT_PAUSE_BYTES = 1024 * 1024
 
 #: Command spellings (GET, get, Get ...) remembered for direct lookup.
 COMMAND_SPELLINGS_MAX = 4096
+#: Powers of two of microseconds that calls are counted in: the last is about nine minutes.
+LATENCY_BUCKETS = 30
 #: Distinct error codes counted in INFO errorstats, as in later Redis versions.
 ERROR_CODES_MAX = 128
 

@@ -14,20 +14,41 @@ import socket
 import time
 from typing import Protocol
 
+from cache_server import client as states
+from cache_server.admission import Admission
 from cache_server.client import Client
 from cache_server.commands import registry
-from cache_server.commands.dispatch import GATE_DISK_ERROR, GATE_LOADING, Dispatcher
+from cache_server.commands.authentication import password_changed
+from cache_server.commands.dispatch import (
+    GATE_DISK_ERROR,
+    GATE_LOADING,
+    GATE_MONITOR,
+    Dispatcher,
+)
+from cache_server.commands.monitors import Monitors
+from cache_server.commands.pausing import Pauses
 from cache_server.commands.propagation import Propagation
+from cache_server.commands.shutdown import Shutdown
+from cache_server.commands.subscriptions import Hub, notify_flags
 from cache_server.commands.table import Command
+from cache_server.commands.transactions import (
+    forget_transaction,
+    queue_writes,
+    watched_key_changed,
+)
 from cache_server.config import Config
 from cache_server.connection import Connection
-from cache_server.errors import ProtocolError
+from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
 from cache_server.links.replicator import Replicator
 from cache_server.listeners import Listeners
+from cache_server.observation import Observation
+from cache_server.observe import logs
+from cache_server.observe.info import resident_bytes
 from cache_server.observe.stats import Stats
 from cache_server.persistence.saving import Persistence
+from cache_server.wire import COMPILED
 
 log = logging.getLogger("cache_server")
 
@@ -65,9 +86,21 @@ class Server:
         self.replication = Replicator(self)
         self.parts: list[Part] = [self.persistence, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
+        self.admission = Admission(self)
+        self.pauses = Pauses(self)
+        self.pubsub = Hub()
+        self.monitors = Monitors(self._monitors_changed)
+        self.shutdown = Shutdown(self)
+        self.observation = Observation(self)
+        self.info = self.observation.info
+        self.parts += [self.admission, self.observation]
+        self.loading = False
+        self.cron_paused = False
+        self.active_expire_enabled = True
         #: The exit code, once the server is to end.
         self.finished: asyncio.Future[int] = loop.create_future()
         registry.register_all(self.dispatcher)
+        self._follow_settings()
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -75,11 +108,13 @@ class Server:
         """Accepts clients, then starts the parts: who comes before they are ready is told LOADING.
 
         The addresses have to be bound. What a part raises ends the start."""
+        self.loading = True
         self.dispatcher.gates |= GATE_LOADING
         await self.listeners.accept()
         for part in self.parts:
             await part.start()
         self.dispatcher.gates &= ~GATE_LOADING
+        self.loading = False
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
 
     async def stop(self) -> None:
@@ -99,10 +134,56 @@ class Server:
     def signalled(self, name: str) -> None:
         """SIGTERM or SIGINT arrived."""
         log.warning("Received %s scheduling shutdown...", name)
-        self.finish()
+        if self.shutdown.deadline_ms and name == "SIGINT":
+            log.warning("You insist... exiting now.")
+            self.finish(1)
+        flags = (
+            self.config.shutdown_on_sigint if name == "SIGINT" else self.config.shutdown_on_sigterm
+        )
+        if not self.shutdown.request(flags):
+            log.warning(
+                "%s received but errors trying to shut down the server, check the logs for more "
+                "information",
+                name,
+            )
+
+    def now_us(self) -> int:
+        """Unix time in microseconds."""
+        return time.time_ns() // 1000
+
+    def now_ms(self) -> int:
+        """Unix time in ms, read afresh: `keyspace.now_ms` stands still within a pass."""
+        return time.time_ns() // 1_000_000
+
+    def _follow_settings(self) -> None:
+        """Settings in force at once, and again whenever CONFIG SET changes them."""
+        for name, follow in (
+            ("requirepass", lambda password: password_changed(self, password)),
+            ("loglevel", logs.set_level),
+            ("notify-keyspace-events", self._notify_changed),
+            ("client-query-buffer-limit", self._query_limit_changed),
+            ("proto-max-bulk-len", self._bulk_limit_changed),
+        ):
+            self.config.on_change[name] = follow
+        self._notify_changed(self.config.notify_keyspace_events)
+        self.keyspace.on_notify = self.pubsub.notifier(self.keyspace)
+        self.keyspace.on_watched = watched_key_changed
+
+    def _notify_changed(self, letters: str) -> None:
+        self.keyspace.notify_flags = notify_flags(letters)
+
+    def _query_limit_changed(self, limit_bytes: int) -> None:
+        for client in self.clients.values():
+            client.channel.query_bytes_max = limit_bytes
+
+    def _bulk_limit_changed(self, limit_bytes: int) -> None:
+        for client in self.clients.values():
+            client.channel.reader.bulk_length_max = limit_bytes
 
     def _cron(self) -> None:
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
+        if self.cron_paused:
+            return
         self.dispatcher.begin_pass()
         for part in self.parts:
             part.cron(self.keyspace.now_ms)
@@ -116,16 +197,36 @@ class Server:
         client.created_ms = client.active_ms = time.time_ns() // 1_000_000
         return client
 
-    def client_connected(self, connection: Connection, _sock: socket.socket | None) -> None:
+    def client_connected(self, connection: Connection, sock: socket.socket | None) -> None:
         self.stats.connections += 1
-        self.clients[connection.client.id] = connection.client
+        if self.admission.admit(connection, sock):
+            self.clients[connection.client.id] = connection.client
 
     def client_disconnected(self, client: Client) -> None:
-        self.clients.pop(client.id, None)
+        if self.clients.pop(client.id, None) is None:
+            return
         self.blocking.forget(client)
         self.replication.client_gone(client)
+        self.pauses.forget(client)
+        self.shutdown.forget(client)
+        self.monitors.remove(client)
+        self.pubsub.remove_all(client)
+        forget_transaction(client)
         self.stats.input_bytes += client.channel.received_bytes
         self.stats.output_bytes += client.channel.sent_bytes
+
+    def kill(self, client: Client) -> None:
+        """Closes a client and forgets it at once."""
+        client.connection.close()
+        self.client_disconnected(client)
+
+    def unblock(self, client: Client, with_error: bool) -> bool:
+        """CLIENT UNBLOCK; False where the client does not wait for a key or an event."""
+        return self.blocking.client_unblock(client, with_error)
+
+    def follower_count(self) -> int:
+        """Clients that are followers' links."""
+        return sum(1 for client in self.clients.values() if client.flags & states.FOLLOWER)
 
     def protocol_error(self, client: Client, error: ProtocolError) -> None:
         self.stats.protocol_errors += 1
@@ -136,13 +237,72 @@ class Server:
 
     def check_output_limit(self, connection: Connection) -> None:
         """Closes a client whose unread output is beyond client-output-buffer-limit."""
+        self.admission.check_output(connection)
 
     # -- what the dispatcher asks --------------------------------------------------------------
 
     def command_was_slow(
         self, client: Client, cmd: Command, args: list[bytes], spent_ns: int
     ) -> None:
-        """A command ran longer than slowlog-log-slower-than."""
+        """A command ran longer than the slow log or the latency monitor allows."""
+        self.observation.command_was_slow(client, cmd, args, spent_ns)
+
+    def queue_writes(self, client: Client) -> bool:
+        """Whether the client's transaction writes."""
+        return queue_writes(client)
+
+    def transaction_refused(self, client: Client, error: CommandError) -> CommandError:
+        """EXEC itself is refused: its transaction is gone."""
+        forget_transaction(client)
+        return CommandError(b"EXECABORT Transaction discarded because of: " + error.text)
+
+    def postpone(self, client: Client, cmd: Command, args: list[bytes], writes: bool) -> bool:
+        """True when a request has to wait for the end of a pause; it is kept."""
+        return self.pauses.postpone(client, cmd, args, writes)
+
+    def feed_monitors(self, client: Client, args: list[bytes]) -> None:
+        """Shows a request to MONITOR's audience."""
+        self.monitors.feed(client, args, time.time_ns())
+
+    def _monitors_changed(self, any_left: bool) -> None:
+        if any_left:
+            self.dispatcher.gates |= GATE_MONITOR
+        else:
+            self.dispatcher.gates &= ~GATE_MONITOR
+
+    # -- what INFO, CONFIG RESETSTAT and SHUTDOWN ask ------------------------------------------
+
+    @property
+    def core_name(self) -> str:
+        """What runs the requests: `compiled` core or its `pure` twin."""
+        return "compiled" if COMPILED else "pure"
+
+    def used_memory_bytes(self) -> int:
+        """Memory in use, as maxmemory counts it."""
+        return resident_bytes()
+
+    def memory_not_counted_bytes(self) -> int:
+        """Buffers that maxmemory does not count."""
+        return 0
+
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT."""
+        self.observation.reset()
+
+    def followers_behind(self) -> int:
+        """Followers that have not acknowledged everything written."""
+        return 0
+
+    def log_followers_at_shutdown(self) -> None:
+        """Says which followers are behind, before the server ends."""
+
+    def save_before_exit(self, wanted: bool, refused: bool) -> bool:
+        """Saves the data where the settings or SHUTDOWN's words ask for it; False when that
+        fails."""
+        return self.persistence.save_before_exit(wanted, refused)
+
+    def change_history_id(self) -> None:
+        """DEBUG CHANGE-REPL-ID."""
 
     def check_disk(self) -> None:
         """Refuses a write while the data cannot be saved. Raises CommandError."""

@@ -1,7 +1,7 @@
 """Who a client is: the default user's password, AUTH, HELLO's AUTH, ACL WHOAMI.
 
-There is one user, `default`, whose password is `requirepass`; without one everybody is let in. A client
-that came while there was no password stays in when one is set, as in Redis.
+There is one user, `default`, whose password is `requirepass`; without one everybody is let in. A
+client that came while there was no password stays in when one is set, as in Redis.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cache_server import client as states
+from cache_server.commands.client_lines import class_named, client_class, describe
 from cache_server.commands.connection import set_name
 from cache_server.commands.helping import help_row, switch
 from cache_server.commands.pausing import BY_CLIENT
 from cache_server.commands.table import Command, container_only
 from cache_server.datatypes.arguments import integer_or_none, parse_integer
 from cache_server.errors import CommandError, syntax_error
-from cache_server.commands.client_lines import class_named, client_class, describe
 from cache_server.wire.replies import NO_REPLY, OK, Map, SetReply, Verbatim
 
 Test = Callable[[Any], bool]

@@ -61,16 +61,15 @@ def hello_command(ctx: Any, args: list[bytes]) -> Any:
     if ctx.flags & states.UNAUTHENTICATED:
         raise CommandError(
             b"NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-            b"HELLO AUTH <user> <pass> option can be used to authenticate the client and select the "
-            b"RESP protocol version at the same time"
+            b"HELLO AUTH <user> <pass> option can be used to authenticate the client and select "
+            b"the RESP protocol version at the same time"
         )
     if protocol and ctx.channel is not None:
         ctx.channel.writer.protocol = protocol
     role = b"replica" if ctx.config.replicaof else b"master"
-    return Map(
-        [b"server", b"redis", b"version", REDIS_VERSION.encode(), b"proto", ctx.protocol]
-        + [b"id", ctx.id, b"mode", b"standalone", b"role", role, b"modules", []]
-    )
+    shown: list[Any] = [b"server", b"redis", b"version", REDIS_VERSION.encode()]
+    shown += [b"proto", ctx.protocol, b"id", ctx.id, b"mode", b"standalone"]
+    return Map([*shown, b"role", role, b"modules", []])
 
 
 def ping_command(ctx: Any, args: list[bytes]) -> Any:
@@ -116,9 +115,7 @@ def reset_command(ctx: Any, args: list[bytes]) -> Any:
     server.monitors.remove(ctx)
     ctx.db = ctx.keyspace.databases[0]
     ctx.name = b""
-    ctx.flags &= ~(
-        states.REPLY_OFF | states.REPLY_SKIP | states.REPLY_SKIP_NEXT | states.NO_EVICT
-    )
+    ctx.flags &= ~(states.REPLY_OFF | states.REPLY_SKIP | states.REPLY_SKIP_NEXT | states.NO_EVICT)
     if ctx.channel is not None:
         ctx.channel.writer.protocol = 2
         admit_unauthenticated(ctx, ctx.config.requirepass)
@@ -186,9 +183,7 @@ COMMANDS = [
         since="6.2.0",
         summary="Reset the connection",
     ),
-    Command(
-        "quit", -1, _ALWAYS, quit_command, group="connection", summary="Close the connection"
-    ),
+    Command("quit", -1, _ALWAYS, quit_command, group="connection", summary="Close the connection"),
     Command(
         "acl",
         -2,

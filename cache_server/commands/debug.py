@@ -1,7 +1,7 @@
 """DEBUG: what tests need to look inside, and to make trouble on purpose.
 
-Guarded by enable-debug-command. Switches that have no meaning here are accepted where Redis's own tests
-set them and nothing observable depends on them.
+Guarded by enable-debug-command. Switches that have no meaning here are accepted where Redis's own
+tests set them and nothing observable depends on them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cache_server.datatypes.arguments import parse_float, parse_in_range, parse_
 from cache_server.datatypes.values import encoding, memory_bytes
 from cache_server.errors import CommandError, no_such_key, syntax_error
 from cache_server.keyspace.database import NOTIFY_STRING
+from cache_server.persistence.snapshot_codec import dump_value
 from cache_server.structures.glob import match
 from cache_server.wire.replies import OK, Map, Push, Raw, SetReply, Status, Verbatim
 
@@ -27,6 +28,8 @@ log = logging.getLogger("cache_server")
 
 Handler = Callable[[Any, list[bytes]], Any]
 
+#: What DUMP adds to a value: its type, the version and the checksum, in bytes.
+_DUMP_FRAME_BYTES = 11
 #: Keys that DEBUG POPULATE makes at once, at most.
 POPULATE_MAX = 100_000_000
 
@@ -69,7 +72,7 @@ def _object(ctx: Any, args: list[bytes]) -> Any:
     idle_s = max(0, ctx.keyspace.now_ms - entry.access) // 1000
     text = (
         f"Value at:{id(value):#x} refcount:1 encoding:{form} "
-        f"serializedlength:{ctx.server.serialized_length(value)} "
+        f"serializedlength:{len(dump_value(value)) - _DUMP_FRAME_BYTES} "
         f"lru:{entry.access // 1000 & 0xFFFFFF} lru_seconds_idle:{idle_s}"
     )
     if form == "quicklist":
@@ -123,7 +126,9 @@ def _htstats_key(ctx: Any, args: list[bytes]) -> Any:
         raise no_such_key()
     table = getattr(value, "table", None)
     if table is None:
-        raise CommandError(b"ERR The value stored at the specified key is not represented using an hash table")
+        raise CommandError(
+            b"ERR The value stored at the specified key is not represented using an hash table"
+        )
     return Verbatim(_table_report(table).encode())
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.commands.helping import help_row
-from cache_server.datatypes.values import key_memory_bytes
 from cache_server.commands.table import Command, container_only
 from cache_server.datatypes.arguments import parse_in_range, parse_integer
+from cache_server.datatypes.values import key_bytes
 from cache_server.errors import CommandError, syntax_error, wrong_arity
-from cache_server.observe.info import called_rows
+from cache_server.observe.info import called_rows, resident_bytes
 from cache_server.wire.replies import OK, Map, Verbatim
 
 # -- SLOWLOG -----------------------------------------------------------------------------------
@@ -81,13 +81,14 @@ def latency_histogram_command(ctx: Any, args: list[bytes]) -> Any:
     return Map(shown)
 
 
-def _histogram(buckets: dict[int, int]) -> Map:
+def _histogram(counts: list[int]) -> Map:
     total = 0
-    counts = Map()
-    for bound in sorted(buckets):
-        total += buckets[bound]
-        counts += [bound, total]
-    return Map([b"calls", total, b"histogram_usec", counts])
+    shown = Map()
+    for index, count in enumerate(counts):
+        if count:
+            total += count
+            shown += [1 << index, total]
+    return Map([b"calls", total, b"histogram_usec", shown])
 
 
 # -- MEMORY ------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def memory_usage_command(ctx: Any, args: list[bytes]) -> int | None:
             raise syntax_error()
         index += 2
     value = ctx.db.peek(args[2])
-    return None if value is None else value_bytes(args[2], value, samples)
+    return None if value is None else key_bytes(args[2], value, samples)
 
 
 def memory_doctor_command(ctx: Any, args: list[bytes]) -> Any:
@@ -150,7 +151,7 @@ def memory_stats_command(ctx: Any, args: list[bytes]) -> Any:
             figures += [b"overhead.hashtable.slot-to-keys", 0]
             shown += [b"db.%d" % db.index, figures]
     dataset = max(0, used - startup)
-    resident = server.resident_bytes()
+    resident = resident_bytes()
     shown += [
         *(b"overhead.total", startup),
         *(b"keys.count", keys),
@@ -330,9 +331,7 @@ _LATENCY_ROWS = [
 ]
 
 _MEMORY_ROWS = [
-    _row(
-        "doctor", 2, "", memory_doctor_command, "4.0.0", "Outputs memory problems report"
-    ),
+    _row("doctor", 2, "", memory_doctor_command, "4.0.0", "Outputs memory problems report"),
     _row(
         "malloc-stats",
         2,

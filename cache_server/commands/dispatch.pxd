@@ -33,6 +33,8 @@ cdef class Dispatcher:
     cpdef execute(self, Client client, list args)
     @cython.locals(keyspace=Keyspace, dirty=cython.longlong, db_index=int, now=cython.longlong, spent=cython.longlong)
     cpdef call(self, Client client, Command cmd, list args)
+    @cython.locals(counts=list, bound=cython.longlong, index=int)
+    cdef _track(self, Command cmd, long long spent_us)
     cpdef finish_unit(self)
     cdef _record(self, Client client, list args, int db_index, bint changed)
     cdef _execute_gated(self, Client client, Command cmd, list args)

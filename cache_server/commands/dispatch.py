@@ -22,7 +22,7 @@ from cache_server import client as states
 from cache_server.commands import table as rows
 from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
-from cache_server.constants import COMMAND_SPELLINGS_MAX
+from cache_server.constants import COMMAND_SPELLINGS_MAX, LATENCY_BUCKETS
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import Keyspace
 from cache_server.wire import Stopwatch
@@ -135,8 +135,12 @@ class Dispatcher:
             cmd = self.find(args)
             if cmd is None:
                 raise unknown_command(args)
-            if not cmd.accepts(len(args)) or (cmd.subcommands is not None):
-                raise CommandError(f"ERR wrong number of arguments for '{cmd.full_name}' command")
+            if not cmd.accepts(len(args)) or (
+                cmd.subcommands is not None and cmd.handler is rows.container_only
+            ):
+                raise CommandError(
+                    f"ERR wrong number of arguments for '{cmd.full_name}' command"
+                )
             if client.flags & _GATED or self.gates:
                 return self._execute_gated(client, cmd, args)
             return self.call(client, cmd, args)
@@ -174,12 +178,24 @@ class Dispatcher:
         elif self.slow_ns >= 0 and spent >= self.slow_ns:
             self.server.command_was_slow(client, cmd, args, spent)
         if self.latency_tracking:
-            self.server.stats.count_latency(cmd, spent)
+            self._track(cmd, spent // 1000)
         if keyspace.dirty != dirty or client.effects is not None:
             self._record(client, args, db_index, keyspace.dirty != dirty)
         if self.depth == 0 and (self.propagation.pending or self.ready_keys):
             self.finish_unit()
         return value
+
+    def _track(self, cmd: Command, spent_us: int) -> None:
+        """Adds a call to the row's histogram: `latency[n]` counts calls of up to 2**n us."""
+        counts = cmd.latency
+        if counts is None:
+            counts = cmd.latency = [0] * LATENCY_BUCKETS
+        bound = 1
+        index = 0
+        while bound < spent_us and index < LATENCY_BUCKETS - 1:
+            bound *= 2
+            index += 1
+        counts[index] += 1
 
     def finish_unit(self) -> None:
         """The outermost command is over: its effects go out, then blocked clients are served."""
@@ -228,6 +244,8 @@ class Dispatcher:
     def _refused(self, client: Any, cmd: Command | None, error: CommandError) -> CommandError:
         if cmd is not None:
             cmd.rejected += 1
+            if cmd.name == "exec" and client.flags & states.MULTI:
+                error = self.server.transaction_refused(client, error)
         if client.flags & states.MULTI:
             client.flags |= states.DIRTY_EXEC
         self.server.stats.count_error(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cache_server.commands.table import Command, Handler
 from cache_server.errors import CommandError
 from cache_server.wire.replies import Status
@@ -14,17 +16,22 @@ def help_reply(container: str, *lines: str) -> list[Status]:
     return [Status(text.encode()) for text in texts]
 
 
-def help_row(container: str, *lines: str, **documentation: str) -> Command:
+def help_row(container: str, *lines: str, group: str, since: str) -> Command:
     """The row of XX HELP."""
     reply = help_reply(container, *lines)
-    handler: Handler = lambda ctx, args: reply  # noqa: E731
+
+    def help_command(ctx: Any, args: list[bytes]) -> Any:
+        return reply
+
+    handler: Handler = help_command
     return Command(
         "help",
         2,
         "loading stale",
         handler,
         summary="Show helpful text about the different subcommands",
-        **documentation,
+        group=group,
+        since=since,
     )
 
 

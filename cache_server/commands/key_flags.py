@@ -1,7 +1,7 @@
 """What commands do with their keys, in the words of COMMAND INFO's key specifications.
 
-One group a line: flags of the command's key specifications (`|` between them), and the commands that
-have them. What is not listed follows from the command's own flags.
+One group a line: flags of the command's key specifications (`|` between them), and the commands
+that have them. What is not listed follows from the command's own flags.
 
 Source: https://redis.io/docs/latest/develop/reference/key-specs/, as redis-server 7.0 answers.
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 _GROUPS = {
     "RO": "exists hexists hlen hstrlen llen memory|usage object|encoding object|freq "
     "object|idletime object|refcount scard sismember strlen touch type watch xlen zcard",
-    "RW update": "expire expireat geoadd hmset hset lset persist pexpire pexpireat setrange xack "
-    "xadd xclaim xgroup|setid xsetid zadd",
-    "RW access update": "decr decrby getex getset hincrby hincrbyfloat incr incrby incrbyfloat move "
-    "setbit zincrby",
+    "RW update": "expire expireat geoadd hmset hset lset persist pexpire pexpireat setrange "
+    "xack xadd xclaim xgroup|setid xsetid zadd",
+    "RW access update": "decr decrby getex getset hincrby hincrbyfloat incr incrby incrbyfloat "
+    "move setbit zincrby",
     "RW access delete": "blmpop blpop brpop bzmpop bzpopmax bzpopmin getdel lmpop lpop rpop spop "
     "zmpop zpopmax zpopmin",
-    "RW delete": "hdel lrem ltrim srem xautoclaim xdel xgroup|delconsumer xgroup|destroy xtrim zrem "
-    "zremrangebylex zremrangebyrank zremrangebyscore",
+    "RW delete": "hdel lrem ltrim srem xautoclaim xdel xgroup|delconsumer xgroup|destroy xtrim "
+    "zrem zremrangebylex zremrangebyrank zremrangebyscore",
     "RW insert": "append hsetnx linsert lpush lpushx pfadd rpush rpushx sadd xgroup|create "
     "xgroup|createconsumer",
     "OW update|RO access": "bitop geosearchstore sdiffstore sunionstore zdiffstore zinterstore "

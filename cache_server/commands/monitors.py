@@ -1,6 +1,6 @@
 """MONITOR's audience, and what is kept out of every log: passwords.
 
-    1795310557.928737 [0 127.0.0.1:51234] "set" "k" "v\\x00"
+1795310557.928737 [0 127.0.0.1:51234] "set" "k" "v\\x00"
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from typing import Any
 from cache_server import client as states
 from cache_server.wire.replies import Status
 
-_ESCAPES = {0x5C: "\\\\", 0x22: '\\"', 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x07: "\\a", 0x08: "\\b"}
+_ESCAPES = {
+    0x5C: "\\\\",
+    0x22: '\\"',
+    0x0A: "\\n",
+    0x0D: "\\r",
+    0x09: "\\t",
+    0x07: "\\a",
+    0x08: "\\b",
+}
 REDACTED = b"(redacted)"
 #: Settings whose values are passwords, or names that go with one.
 _SECRETS = frozenset((b"requirepass", b"masterauth", b"masteruser"))
@@ -55,7 +63,8 @@ def _redact_after(args: list[bytes], option: bytes, count: int) -> list[bytes]:
 
 
 class Monitors:
-    """Clients that see every request. `changed(any_left)` is called when the first comes, the last goes."""
+    """Clients that see every request. `changed(any_left)` is called when the first comes, the last
+    goes."""
 
     def __init__(self, changed: Any) -> None:
         self._clients: dict[Any, None] = {}
@@ -76,7 +85,9 @@ class Monitors:
     def feed(self, client: Any, args: list[bytes], now_ns: int) -> None:
         """Shows a request to all of them."""
         stamp = f"{now_ns // 10**9}.{now_ns // 1000 % 10**6:06d}"
-        peer = "unix:" + client.local.rsplit(":", 1)[0] if client.peer.startswith("/") else client.peer
+        peer = (
+            "unix:" + client.local.rsplit(":", 1)[0] if client.peer.startswith("/") else client.peer
+        )
         words = " ".join(quoted(arg) for arg in redacted(args))
         line = Status(f"{stamp} [{client.db.index} {peer}] {words}".encode("latin-1"))
         for monitor in self._clients:

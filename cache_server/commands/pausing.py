@@ -1,14 +1,14 @@
 """CLIENT PAUSE and its like: requests that wait until a time, or until the pause is ended.
 
 Several purposes may pause at once (a client's command, a shutdown, a failover); requests wait while
-any of them lasts. A request that has to wait is kept with its client, whose channel is stopped, and is
-executed from the start when the pause ends: every check is made again then.
+any of them lasts. A request that has to wait is kept with its client, whose channel is stopped, and
+is executed from the start when the pause ends: every check is made again then.
 
 While anything is paused the data must not change by itself: keys are hidden when they expire, not
 deleted.
 
-Invariant: the dispatcher's GATE_PAUSED is up exactly while a purpose is active; a client is stopped with
-STOP_PAUSED exactly while it has a request here.
+Invariant: the dispatcher's GATE_PAUSED is up exactly while a purpose is active; a client is stopped
+with STOP_PAUSED exactly while it has a request here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Pauses:
         return any(everything for _, everything in self.active.values())
 
     def pause(self, purpose: str, end_ms: int, everything: bool) -> None:
-        """Pauses until `end_ms`. A pause of the same purpose is made longer or stricter, never less."""
+        """Pauses until `end_ms`. A pause of the same purpose is made longer or stricter, never
+        less."""
         old_end, old_everything = self.active.get(purpose, (0, False))
         if purpose == BY_CLIENT:
             end_ms, everything = max(end_ms, old_end), everything or old_everything
@@ -78,7 +79,11 @@ class Pauses:
 
     def postpone(self, client: Any, cmd: Command, args: list[bytes], writes: bool) -> bool:
         """True when the request has to wait: it is kept."""
-        if client.flags & states.FOLLOWER or client.channel is None or client.flags & states.IN_EXEC:
+        if (
+            client.flags & states.FOLLOWER
+            or client.channel is None
+            or client.flags & states.IN_EXEC
+        ):
             return False
         if not self.everything:
             replicates = writes or bool(cmd.flags & (WRITE | MAY_REPLICATE))

@@ -1,7 +1,7 @@
 """SUBSCRIBE and its kin, PUBLISH, PUBSUB.
 
-A subscription is answered by one push for each name, so these commands return the pushes encoded, one
-after the other: inside a transaction they then stand where Redis puts them.
+A subscription is answered by one push for each name, so these commands return the pushes encoded,
+one after the other: inside a transaction they then stand where Redis puts them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cache_server import client as states
 from cache_server.commands.helping import help_row
 from cache_server.commands.subscriptions import count_shown, encoded, names_of
 from cache_server.commands.table import Command, container_only
-from cache_server.errors import CommandError
+from cache_server.errors import CommandError, wrong_arity
 from cache_server.structures.glob import matcher
 from cache_server.wire.replies import Push, Raw
 
@@ -87,9 +87,7 @@ def spublish_command(ctx: Any, args: list[bytes]) -> int:
 
 def _active(names: Iterable[bytes], args: list[bytes]) -> list[bytes]:
     if len(args) > 3:
-        raise CommandError(
-            f"ERR wrong number of arguments for 'pubsub|{args[1].decode('latin-1').lower()}' command"
-        )
+        raise wrong_arity("pubsub|" + args[1].decode("latin-1").lower())
     if len(args) == 2:
         return list(names)
     matches = matcher(args[2])
@@ -215,8 +213,8 @@ COMMANDS = [
         group="pubsub",
         since="2.0.0",
         summary="Post a message to a channel",
-        complexity="O(N+M) where N is the number of clients subscribed to the receiving channel and "
-        "M is the total number of subscribed patterns (by any client).",
+        complexity="O(N+M) where N is the number of clients subscribed to the receiving channel "
+        "and M is the total number of subscribed patterns (by any client).",
     ),
     Command(
         "spublish",
@@ -227,7 +225,8 @@ COMMANDS = [
         group="pubsub",
         since="7.0.0",
         summary="Post a message to a shard channel",
-        complexity="O(N) where N is the number of clients subscribed to the receiving shard channel.",
+        complexity="O(N) where N is the number of clients subscribed to the receiving shard "
+        "channel.",
     ),
     Command(
         "pubsub",

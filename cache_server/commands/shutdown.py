@@ -7,8 +7,8 @@
 A shutdown that cannot save is refused and everything goes on, unless FORCE was asked for. While it
 waits, SHUTDOWN ABORT ends it.
 
-Invariant: clients in `waiting` are answered when a shutdown fails or is aborted, and closed with the
-rest when it succeeds.
+Invariant: clients in `waiting` are answered when a shutdown fails or is aborted, and closed with
+the rest when it succeeds.
 
 Source: https://redis.io/docs/latest/commands/shutdown/.
 """

@@ -3,8 +3,8 @@
 A message is encoded once per protocol version and form, however many receive it. Channels, patterns
 and shard channels are three registries of the same shape: name -> clients in order of subscription.
 
-Invariant: a client is under a name in a registry exactly when the name is in the client's own set of
-that registry; a client has the SUBSCRIBED state exactly while any of its sets is non-empty.
+Invariant: a client is under a name in a registry exactly when the name is in the client's own set
+of that registry; a client has the SUBSCRIBED state exactly while any of its sets is non-empty.
 
 Source: https://redis.io/docs/latest/develop/interact/pubsub/.
 """

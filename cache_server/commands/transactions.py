@@ -1,11 +1,11 @@
 """MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-While MULTI is open the dispatcher queues what it has checked (`client.queue`); EXEC runs the queue as
-one unit, so followers get it whole. A WATCH is kept on both sides: `db.watched[key]` names the clients
-(with whether the key was expired when the watch began), `client.watching` the keys.
+While MULTI is open the dispatcher queues what it has checked (`client.queue`); EXEC runs the queue
+as one unit, so followers get it whole. A WATCH is kept on both sides: `db.watched[key]` names the
+clients (with whether the key was expired when the watch began), `client.watching` the keys.
 
-Invariants: a client is in `db.watched[key]` exactly when (db, key) is in its `watching`; EXEC leaves
-no queue, no watch and none of MULTI, DIRTY_CAS, DIRTY_EXEC behind, whatever it answers.
+Invariants: a client is in `db.watched[key]` exactly when (db, key) is in its `watching`; EXEC
+leaves no queue, no watch and none of MULTI, DIRTY_CAS, DIRTY_EXEC behind, whatever it answers.
 
 Source: https://redis.io/docs/latest/develop/interact/transactions/.
 """
@@ -118,7 +118,8 @@ def queue_replicates(ctx: Any) -> bool:
 def watched_key_changed(db: Any, key: bytes) -> None:
     """The keyspace's `on_watched`: clients that watch the key lose their transaction.
 
-    A key that was expired already when it was watched and is deleted now has not changed for them."""
+    A key that was expired already when it was watched and is deleted now has not changed for
+    them."""
     watchers = db.watched[key]
     gone = key not in db.table
     for client, expired in watchers.items():

@@ -211,8 +211,8 @@ def stats_fields(server: Any) -> Fields:
         ("total_connections_received", stats.connections),
         ("total_commands_processed", server.dispatcher.total_calls),
         ("instantaneous_ops_per_sec", round(rates["operations"].per_second)),
-        ("total_net_input_bytes", server.input_bytes()),
-        ("total_net_output_bytes", server.output_bytes()),
+        ("total_net_input_bytes", server.observation.input_bytes()),
+        ("total_net_output_bytes", server.observation.output_bytes()),
         ("total_net_repl_input_bytes", 0),
         ("total_net_repl_output_bytes", 0),
         ("instantaneous_input_kbps", f"{rates['input'].per_second / 1024:.2f}"),
@@ -287,9 +287,11 @@ def command_fields(server: Any) -> Fields:
     return [
         (
             f"cmdstat_{row.full_name}",
-            f"calls={row.calls},usec={row.microseconds},"
-            f"usec_per_call={row.microseconds / max(1, row.calls):.2f},"
-            f"rejected_calls={row.rejected},failed_calls={row.failed}",
+            (
+                f"calls={row.calls},usec={row.microseconds},"
+                f"usec_per_call={row.microseconds / max(1, row.calls):.2f},"
+                f"rejected_calls={row.rejected},failed_calls={row.failed}"
+            ),
         )
         for row in called_rows(server)
     ]
@@ -300,14 +302,14 @@ def error_fields(server: Any) -> Fields:
     return [(f"errorstat_{code}", f"count={count}") for code, count in errors]
 
 
-def percentile_us(buckets: dict[int, int], percent: float) -> float:
-    """The bound of the bucket that holds the percentile; buckets are keyed by their upper bound."""
-    wanted = percent / 100 * sum(buckets.values())
+def percentile_us(counts: list[int], percent: float) -> float:
+    """The bound of the bucket that holds the percentile; `counts[n]` is of up to 2**n us."""
+    wanted = max(1.0, percent / 100 * sum(counts))
     seen = 0
-    for bound in sorted(buckets):
-        seen += buckets[bound]
+    for index, count in enumerate(counts):
+        seen += count
         if seen >= wanted:
-            return float(bound)
+            return float(1 << index)
     return 0.0
 
 

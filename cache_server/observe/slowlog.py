@@ -38,9 +38,7 @@ class SlowLog:
         self._next = 0
 
     def add(self, now_ms: int, duration_us: int, args: list[bytes], peer: str, name: bytes) -> None:
-        entry = SlowEntry(
-            self._next, now_ms // 1000, duration_us, shortened(args), peer, name
-        )
+        entry = SlowEntry(self._next, now_ms // 1000, duration_us, shortened(args), peer, name)
         self._next += 1
         self.entries.appendleft(entry)
         self.trim(self.length_max)

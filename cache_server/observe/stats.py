@@ -23,6 +23,10 @@ class Stats:
         self.sync_partial_err = 0
         self.evicted_keys = 0
         self.evicted_clients = 0
+        self.output_limit_disconnections = 0
+        self.memory_peak_bytes = 0
+        self.forks = 0
+        self.latest_fork_us = 0
 
     def count_error(self, error: Any) -> None:
         """Counts an error reply under its code (at most ERROR_CODES_MAX different ones)."""
@@ -30,13 +34,6 @@ class Stats:
         code = error.code
         if code in self.errors or len(self.errors) < ERROR_CODES_MAX:
             self.errors[code] = self.errors.get(code, 0) + 1
-
-    def count_latency(self, command: Any, spent_ns: int) -> None:
-        """Adds one call to the command's histogram: power-of-two buckets of microseconds."""
-        if command.latency is None:
-            command.latency = {}
-        bucket = 1 << max(0, (spent_ns // 1000)).bit_length()
-        command.latency[bucket] = command.latency.get(bucket, 0) + 1
 
     def reset(self) -> None:
         self.__init__()  # type: ignore[misc]
