@@ -111,17 +111,11 @@ def memory_usage_command(ctx: Any, args: list[bytes]) -> int | None:
 
 def memory_doctor_command(ctx: Any, args: list[bytes]) -> Any:
     """MEMORY DOCTOR"""
-    if ctx.server.used_memory_bytes() < 5 * 1024 * 1024:
-        return Verbatim(
-            b"Hi Sam, this instance is empty or is using very little memory, my issue detector "
-            b"can't be used in these conditions. Please, leave for your mission on Earth and fill "
-            b"it with some data. The new Sam and I will be back to our programming as soon as I "
-            b"finished rebooting.\n"
-        )
-    return Verbatim(
-        b"Hi Sam, I can't find any memory issue in your instance. I can only account for what "
-        b"occurs on this base.\n"
-    )
+    used = ctx.server.used_memory_bytes()
+    limit = ctx.config.maxmemory
+    if limit and used > 0.9 * limit:
+        return Verbatim(b"Memory in use is beyond nine tenths of maxmemory.\n")
+    return Verbatim(b"No memory problem was found.\n")
 
 
 def memory_stats_command(ctx: Any, args: list[bytes]) -> Any:

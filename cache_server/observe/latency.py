@@ -52,17 +52,12 @@ class LatencyMonitor:
         """A report for people."""
         if threshold_ms == 0:
             return (
-                "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis "
-                'instance. You may use "CONFIG SET latency-monitor-threshold <milliseconds>." in '
-                "order to enable it.\n"
+                "Latency monitoring is disabled: CONFIG SET latency-monitor-threshold "
+                "<milliseconds> enables it.\n"
             )
         if not self.events:
-            return (
-                "Dave, no latency spike was observed during the lifetime of this Redis instance, "
-                "not in the slightest bit. I honestly think you ought to sit down calmly, take a "
-                "stress pill, and think things over.\n"
-            )
-        lines = ["Dave, I have observed latency spikes in this Redis instance.", ""]
+            return "No latency spike was observed since the monitor was enabled.\n"
+        lines = ["Latency spikes were observed.", ""]
         for number, (name, event) in enumerate(self.events.items(), 1):
             values = [latency for _, latency in event.samples]
             average = sum(values) / len(values)
