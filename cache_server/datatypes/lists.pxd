@@ -3,6 +3,7 @@ from cache_server.client cimport Client
 from cache_server.keyspace.database cimport Database
 
 cdef Py_ssize_t _CHUNK
+cdef Py_ssize_t _END
 
 @cython.final
 cdef class List:

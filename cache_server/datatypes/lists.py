@@ -9,8 +9,11 @@ most lists are one chunk only, and then it is both ends at once.
     front [a b c]   middle deque([d .. e] [f .. g] [h .. i])   back [j k l]
     front is back: [a b c]                                     one chunk, no middle
 
-A push to a full end starts a new chunk; ranges are slices of chunks; what changes the middle edits
-one chunk, and splits it, or joins small neighbours, when the row gets uneven.
+An end is full with LIST_END_ITEMS items, for an insertion at the left of a chunk moves all of it.
+The next push starts a new chunk, and the full one joins its neighbour in the middle as long as
+both fit in one, because the middle is walked chunk by chunk. Ranges are slices of chunks; what
+changes the middle edits one chunk, and splits it, or joins small neighbours, when the row gets
+uneven.
 
 Invariants: `size` is the sum of the chunks' lengths; no chunk is empty, but the only one of an
 empty list; no chunk is longer than LIST_CHUNK_ITEMS; `front is back` exactly when there is one.
@@ -36,9 +39,12 @@ from cache_server.keyspace.blocking import parse_timeout_ms
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_LIST, Database
 from cache_server.wire.replies import NULL_ARRAY, OK
 
-#: Items in one chunk: what an insertion at its left end moves (1 KiB of pointers).
-LIST_CHUNK_ITEMS = 128
+#: Most items in one chunk: what a removal at its left end moves (4 KiB of pointers).
+LIST_CHUNK_ITEMS = 512
+#: An end with so many items takes no further push: what an insertion at its left end moves.
+LIST_END_ITEMS = 128
 _CHUNK = LIST_CHUNK_ITEMS
+_END = LIST_END_ITEMS
 #: Bytes of a list object with its first chunk, and of each further one, without items.
 _LIST_BYTES = 144
 _CHUNK_BYTES = 72
@@ -96,7 +102,7 @@ class List:
     def push_left(self, item: bytes) -> int:
         """Adds before the first item; returns the new length."""
         front = self.front
-        if len(front) >= _CHUNK:
+        if len(front) >= _END:
             self._new_front(item)
         else:
             front.insert(0, item)
@@ -106,7 +112,7 @@ class List:
     def push_right(self, item: bytes) -> int:
         """Adds after the last item; returns the new length."""
         back = self.back
-        if len(back) >= _CHUNK:
+        if len(back) >= _END:
             self._new_back(item)
         else:
             back.append(item)
@@ -166,18 +172,28 @@ class List:
                 self._next_back()
 
     def _new_front(self, item: bytes) -> None:
-        if self.front is not self.back:
-            if self.middle is None:
-                self.middle = deque()
-            self.middle.appendleft(self.front)
+        front, middle = self.front, self.middle
         self.front = [item]
+        if front is self.back:
+            return
+        if middle is None:
+            self.middle = deque((front,))
+        elif middle and len(middle[0]) + len(front) <= _CHUNK:
+            middle[0][:0] = front
+        else:
+            middle.appendleft(front)
 
     def _new_back(self, item: bytes) -> None:
-        if self.front is not self.back:
-            if self.middle is None:
-                self.middle = deque()
-            self.middle.append(self.back)
+        back, middle = self.back, self.middle
         self.back = [item]
+        if back is self.front:
+            return
+        if middle is None:
+            self.middle = deque((back,))
+        elif middle and len(middle[-1]) + len(back) <= _CHUNK:
+            middle[-1] += back
+        else:
+            middle.append(back)
 
     def _next_front(self) -> None:
         self.front = self.middle.popleft() if self.middle else self.back

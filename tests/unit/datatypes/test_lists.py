@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_server.datatypes.lists import LIST_CHUNK_ITEMS, List
+from cache_server.datatypes.lists import LIST_CHUNK_ITEMS, LIST_END_ITEMS, List
 
 ITEMS = st.sampled_from([b"a", b"b", b"c"])
 SIZES = st.sampled_from(
-    [0, 1, 5, LIST_CHUNK_ITEMS - 1, LIST_CHUNK_ITEMS, LIST_CHUNK_ITEMS + 1, 3 * LIST_CHUNK_ITEMS]
+    [0, 1, 5, 3 * LIST_CHUNK_ITEMS]
+    + [size + more for size in (LIST_END_ITEMS, LIST_CHUNK_ITEMS) for more in (-1, 0, 1)]
 )
 OPERATIONS = st.lists(
     st.one_of(
@@ -106,7 +107,7 @@ def test_any_operations_give_what_a_plain_list_gives(
 
 
 @settings(deadline=None)
-@given(st.integers(0, 1000), st.integers(0, 300), st.integers(0, 1300), st.integers(0, 1300))
+@given(st.integers(0, 3000), st.integers(0, 900), st.integers(0, 3900), st.integers(0, 3900))
 def test_slices_and_indexes_are_those_of_a_plain_list(
     size: int, pushed: int, start: int, stop: int
 ) -> None:
@@ -123,12 +124,12 @@ def test_slices_and_indexes_are_those_of_a_plain_list(
 
 @settings(deadline=None)
 @given(
-    st.lists(ITEMS, max_size=400),
+    st.lists(ITEMS, max_size=1200),
     ITEMS,
     st.integers(1, 5),
     st.booleans(),
     st.integers(0, 4),
-    st.integers(0, 400),
+    st.integers(0, 1200),
 )
 def test_positions_are_those_of_a_plain_search(
     model: list[bytes], item: bytes, rank: int, backwards: bool, count: int, length_max: int
