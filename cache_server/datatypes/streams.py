@@ -278,13 +278,13 @@ class _Options:
         self._limit = -1
         while self.index < len(args) and self._option(args, adding):
             self.index += 1
-        if self.trimming is None and (self._limit > 0 or not adding):
+        if self.trimming is None and self._limit > 0:
             raise CommandError(
                 b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
-                if self._limit > 0
-                else b"ERR syntax error, XTRIM must be called with at least one of the options"
             )
-        if self.trimming is not None:
+        if self.trimming is None and not adding:
+            raise CommandError(b"ERR syntax error, XTRIM must be called with a trimming strategy")
+        if not ctx.flags & (states.LEADER | states.REPLAY):
             self._set_limit(ctx)
 
     def _option(self, args: list[bytes], adding: bool) -> bool:
@@ -325,16 +325,16 @@ class _Options:
 
     def _set_limit(self, ctx: Any) -> None:
         trimming = self.trimming
-        assert trimming is not None
-        if ctx.flags & (states.LEADER | states.REPLAY):
+        approximate = trimming is not None and trimming.approximate
+        if self._limit >= 0 and not approximate:
+            raise CommandError(
+                b"ERR syntax error, LIMIT cannot be used without the special ~ option"
+            )
+        if trimming is None or not approximate:
             return
         if self._limit >= 0:
-            if not trimming.approximate:
-                raise CommandError(
-                    b"ERR syntax error, LIMIT cannot be used without the special ~ option"
-                )
             trimming.limit = self._limit
-        elif trimming.approximate:
+        else:
             entries = _TRIM_NODES * ctx.config.stream_node_max_entries
             trimming.limit = min(entries or _TRIM_ENTRIES_DEFAULT, _TRIM_ENTRIES_MAX)
 

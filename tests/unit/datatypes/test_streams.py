@@ -138,6 +138,7 @@ def test_an_emptied_stream_remembers_its_last_id(call: Caller) -> None:
         ),
         (("XADD", "full", "*", "f", "v"), EXHAUSTED),
         (("XTRIM", "s", "FOO", 1), "ERR syntax error"),
+        (("XADD", "s", "LIMIT", 0, "*", "f", "v"), LIMIT_EXACT),
         (("XTRIM", "s", "MAXLEN", 5, "LIMIT", 1), LIMIT_EXACT),
         (("XRANGE", "s", "x", "+"), INVALID_ID),
         (("XRANGE", "s", "-", "+", "COUNT"), "ERR syntax error"),
