@@ -39,8 +39,6 @@ RANDOM_MEMBERS_MAX = 10_000_000
 SNAPSHOT_STEP_ELEMENTS = 1024
 #: Keys that a snapshot takes out of the table at once: the most that one write has to wait for.
 SNAPSHOT_GROUP_KEYS = 64
-#: Entries per packed node of a stream in a snapshot: Redis's default.
-SNAPSHOT_STREAM_NODE_ENTRIES = 100
 #: Longest string believed in a snapshot, in bytes; beyond the largest proto-max-bulk-len in use.
 SNAPSHOT_STRING_BYTES_MAX = 2**31
 #: Most elements of one value believed in a snapshot: what Redis's own length limit allows.

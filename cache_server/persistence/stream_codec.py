@@ -19,17 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from cache_server.constants import SNAPSHOT_STREAM_NODE_ENTRIES
+from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.persistence.packed import read_listpack, write_listpack
 
 _DELETED = 1
 _SAME_FIELDS = 2
-_WORD = 1 << 64
-
-StreamId = tuple[int, int]
-#: An id, and its fields and values in turn.
-StreamEntry = tuple[StreamId, list[bytes]]
+_PART = 1 << 64
 
 
 @dataclass
@@ -42,63 +38,48 @@ class PendingEntry:
 
 
 @dataclass
-class GroupParts:
-    """A consumer group; consumers: name -> (seen, active), Unix ms. Entries read may be -1."""
+class ConsumerGroup:
+    """A group of a stream. Ids are integers, `ms << 64 | sequence`.
+
+    `consumers`: name -> (seen, active), Unix ms. `entries_read` is -1 where it is not known."""
 
     name: bytes
-    last_id: StreamId
+    last_id: int
     entries_read: int
-    pending: dict[StreamId, PendingEntry] = field(default_factory=dict)
+    pending: dict[int, PendingEntry] = field(default_factory=dict)
     consumers: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass
-class StreamParts:
-    """What a snapshot says of a stream."""
-
-    entries: list[StreamEntry]
-    last_id: StreamId
-    max_deleted_id: StreamId
-    entries_added: int
-    groups: list[GroupParts] = field(default_factory=list)
 
 
 # -- writing -------------------------------------------------------------------------------------
 
 
-def encode_parts(encoder: Any, parts: StreamParts) -> Iterator[None]:
-    """Appends a stream in version 2; yields after each node."""
-    entries = parts.entries
-    step = SNAPSHOT_STREAM_NODE_ENTRIES
-    encoder.length((len(entries) + step - 1) // step)
-    for start in range(0, len(entries), step):
-        node = entries[start : start + step]
-        encoder.string(_id_bytes(node[0][0]))
-        encoder.string(_node(node))
+def encode_steps(encoder: Any, stream: Stream) -> Iterator[None]:
+    """Appends a stream in version 2; yields after each node and each group."""
+    encoder.length(len(stream.nodes))
+    for node in stream.nodes:
+        encoder.string(_id_bytes(node.ids[0]))
+        encoder.string(_node(list(zip(node.ids, node.fields))))
         yield
-    encoder.length(len(entries))
-    for ms, seq in (
-        parts.last_id,
-        entries[0][0] if entries else (0, 0),
-        parts.max_deleted_id,
-    ):
-        encoder.length(ms)
-        encoder.length(seq)
-    encoder.length(parts.entries_added)
-    encoder.length(len(parts.groups))
-    for group in parts.groups:
+    encoder.length(len(stream))
+    for entry_id in (stream.last_id, stream.first_id, stream.max_deleted_id):
+        _encode_id(encoder, entry_id)
+    encoder.length(stream.entries_added)
+    encoder.length(len(stream.groups))
+    for group in stream.groups:
         _encode_group(encoder, group)
         yield
 
 
-def _node(entries: list[StreamEntry]) -> bytes:
-    (master_ms, master_seq), first = entries[0]
+def _node(entries: list[tuple[int, list[bytes]]]) -> bytes:
+    master, first = entries[0]
     fields = first[::2]
     packed: list[bytes | int] = [len(entries), 0, len(fields), *fields, 0]
-    for (ms, seq), items in entries:
+    for entry_id, items in entries:
         same = items[::2] == fields
         start = len(packed)
-        packed += (_SAME_FIELDS if same else 0, ms - master_ms, _signed(seq - master_seq))
+        packed.append(_SAME_FIELDS if same else 0)
+        packed.append(_signed((entry_id >> 64) - (master >> 64)))
+        packed.append(_signed((entry_id - master) % _PART))
         if same:
             packed += items[1::2]
         else:
@@ -108,11 +89,10 @@ def _node(entries: list[StreamEntry]) -> bytes:
     return write_listpack(packed)
 
 
-def _encode_group(encoder: Any, group: GroupParts) -> None:
+def _encode_group(encoder: Any, group: ConsumerGroup) -> None:
     encoder.string(group.name)
-    encoder.length(group.last_id[0])
-    encoder.length(group.last_id[1])
-    encoder.length(group.entries_read % _WORD)
+    _encode_id(encoder, group.last_id)
+    encoder.length(group.entries_read % _PART)
     encoder.length(len(group.pending))
     for entry_id, entry in sorted(group.pending.items()):
         encoder.out += _id_bytes(entry_id) + entry.delivered_ms.to_bytes(8, "little")
@@ -127,45 +107,49 @@ def _encode_group(encoder: Any, group: GroupParts) -> None:
             encoder.out += _id_bytes(entry_id)
 
 
-def _id_bytes(entry_id: StreamId) -> bytes:
-    return entry_id[0].to_bytes(8, "big") + entry_id[1].to_bytes(8, "big")
+def _encode_id(encoder: Any, entry_id: int) -> None:
+    encoder.length(entry_id >> 64)
+    encoder.length(entry_id % _PART)
+
+
+def _id_bytes(entry_id: int) -> bytes:
+    return entry_id.to_bytes(16, "big")
 
 
 def _signed(number: int) -> int:
-    """A difference of sequence numbers as the signed 64 bits of a listpack integer."""
-    return (number + _WORD // 2) % _WORD - _WORD // 2
+    """64 bits as the signed integer that a listpack holds."""
+    return (number + _PART // 2) % _PART - _PART // 2
 
 
 # -- reading -------------------------------------------------------------------------------------
 
 
-def decode_parts(reader: Any, version: int) -> StreamParts:
+def decode(reader: Any, version: int) -> Stream:
     """Reads a stream. Raises InputError and the reader's Truncated."""
-    entries: list[StreamEntry] = []
+    stream = Stream()
     for _ in range(reader.count()):
         master = _id_from(reader.string())
-        _read_node(entries, master, read_listpack(reader.string()))
+        _read_node(stream, master, read_listpack(reader.string()))
     length = reader.number()
-    if length != len(entries):
-        raise InputError(f"a stream has {len(entries)} entries where {length} are promised")
-    last_id = _id_pair(reader)
-    max_deleted_id, entries_added = (0, 0), length
-    if version >= 2:
-        _id_pair(reader)  # the first entry's id is seen in the entries
-        max_deleted_id = _id_pair(reader)
-        entries_added = reader.number()
-    if entries and entries[-1][0] > last_id:
+    if length != len(stream):
+        raise InputError(f"a stream has {len(stream)} entries where {length} are promised")
+    last_id = _read_id(reader)
+    if last_id < stream.last_id:
         raise InputError("a stream has an entry beyond its last id")
-    parts = StreamParts(entries, last_id, max_deleted_id, entries_added)
+    stream.last_id = last_id
+    if version >= 2:
+        _read_id(reader)  # the first entry's id is seen in the entries
+        stream.max_deleted_id = _read_id(reader)
+        stream.entries_added = reader.number()
     for _ in range(reader.count()):
         group = _read_group(reader, version)
-        if any(other.name == group.name for other in parts.groups):
+        if any(other.name == group.name for other in stream.groups):
             raise InputError(f"a stream has the group {group.name[:80]!r} twice")
-        parts.groups.append(group)
-    return parts
+        stream.groups.append(group)
+    return stream
 
 
-def _read_node(entries: list[StreamEntry], master: StreamId, packed: list[bytes]) -> None:
+def _read_node(stream: Stream, master: int, packed: list[bytes]) -> None:
     """Appends the entries of one node."""
     elements = iter(packed)
     try:
@@ -175,8 +159,7 @@ def _read_node(entries: list[StreamEntry], master: StreamId, packed: list[bytes]
             raise InputError("the master entry of a stream node has no end")
         for _ in range(count + deleted):
             flags = _integer(elements)
-            ms = master[0] + _integer(elements)
-            seq = (master[1] + _integer(elements)) % _WORD
+            entry_id = _entry_id(master, _integer(elements), _integer(elements))
             if flags & _SAME_FIELDS:
                 values = _take(elements, width)
                 items = [item for pair in zip(fields, values) for item in pair]
@@ -189,13 +172,18 @@ def _read_node(entries: list[StreamEntry], master: StreamId, packed: list[bytes]
             if flags & _DELETED:
                 deleted -= 1
                 continue
-            if not 0 <= ms < _WORD or (entries and (ms, seq) <= entries[-1][0]) or not items:
-                raise InputError(f"the stream entry {ms}-{seq} is out of order or empty")
-            entries.append(((ms, seq), items))
+            if entry_id <= stream.last_id or not items:
+                raise InputError(f"the stream entry {entry_id:#x} is out of order or empty")
+            stream.append(entry_id, items)
     except StopIteration:
         raise InputError("a stream node ends inside an entry") from None
     if deleted or next(elements, None) is not None:
         raise InputError("the counts of a stream node are wrong")
+
+
+def _entry_id(master: int, ms: int, sequence: int) -> int:
+    """The id at these distances from the master entry's; each half wraps around."""
+    return ((master >> 64) + ms) % _PART << 64 | (master + sequence) % _PART
 
 
 def _integer(elements: Iterator[bytes]) -> int:
@@ -213,15 +201,15 @@ def _take(elements: Iterator[bytes], count: int) -> list[bytes]:
     return taken
 
 
-def _read_group(reader: Any, version: int) -> GroupParts:
-    group = GroupParts(reader.string(), _id_pair(reader), -1)
+def _read_group(reader: Any, version: int) -> ConsumerGroup:
+    group = ConsumerGroup(reader.string(), _read_id(reader), -1)
     if version >= 2:
         group.entries_read = _signed(reader.number())
     for _ in range(reader.count()):
         entry_id = _id_from(reader.take(16))
         delivered_ms = reader.signed_ms()
         if entry_id in group.pending or delivered_ms < 0:
-            raise InputError(f"the pending entry {entry_id[0]}-{entry_id[1]} is wrong")
+            raise InputError(f"the pending stream entry {entry_id:#x} is wrong")
         group.pending[entry_id] = PendingEntry(None, delivered_ms, reader.number())
     owned = 0
     for _ in range(reader.count()):
@@ -231,7 +219,7 @@ def _read_group(reader: Any, version: int) -> GroupParts:
     return group
 
 
-def _read_consumer(reader: Any, group: GroupParts, version: int) -> int:
+def _read_consumer(reader: Any, group: ConsumerGroup, version: int) -> int:
     """Reads a consumer into the group; returns how many pending entries it has."""
     name = reader.string()
     seen_ms = reader.signed_ms()
@@ -250,25 +238,13 @@ def _read_consumer(reader: Any, group: GroupParts, version: int) -> int:
     return owned
 
 
-def _id_from(data: bytes) -> StreamId:
+def _id_from(data: bytes) -> int:
     if len(data) != 16:
         raise InputError(f"a stream id of {len(data)} bytes")
-    return int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
+    return int.from_bytes(data, "big")
 
 
-def _id_pair(reader: Any) -> StreamId:
-    return reader.number(), reader.number()
-
-
-# -- the keyspace's streams ----------------------------------------------------------------------
-
-
-def encode_steps(_encoder: Any, _stream: Any) -> Iterator[None]:
-    """Appends a stream; yields now and then."""
-    raise InputError("a stream cannot be saved")
-
-
-def decode(reader: Any, version: int) -> Any:
-    """Reads a stream. Raises InputError and the reader's Truncated."""
-    decode_parts(reader, version)
-    raise InputError("a stream is not supported")
+def _read_id(reader: Any) -> int:
+    high: int = reader.number()
+    low: int = reader.number()
+    return high << 64 | low

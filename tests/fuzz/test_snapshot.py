@@ -13,6 +13,7 @@ from cache_server.datatypes.hashes import Hash
 from cache_server.datatypes.lists import List
 from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
+from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.keyspace.database import Keyspace
 from cache_server.persistence.snapshot import Snapshot
@@ -23,6 +24,7 @@ from cache_server.persistence.snapshot_codec import (
     dump_value,
     restore_value,
 )
+from cache_server.persistence.stream_codec import ConsumerGroup, PendingEntry
 from replication.checksum import crc64_redis
 
 NOW_MS = 1_000_000
@@ -31,7 +33,33 @@ DATABASES = 4
 words = st.binary(max_size=30) | st.integers(-(2**40), 2**40).map(b"%d".__mod__)
 words |= st.tuples(st.binary(min_size=1, max_size=5), st.integers(1, 60)).map(lambda p: p[0] * p[1])
 scores = st.floats(allow_nan=False)
+entries = st.dictionaries(
+    st.integers(1, 2**127) | st.integers(1, 50),
+    st.lists(st.tuples(words, words), min_size=1, max_size=3),
+    max_size=20,
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Stream:
+    """A stream, with ids of any distance, fields that are shared or not, and a group."""
+    stream = Stream(
+        (entry_id, [word for pair in pairs for word in pair])
+        for entry_id, pairs in sorted(draw(entries).items())
+    )
+    stream.max_deleted_id = draw(st.integers(0, 2**127))
+    stream.entries_added += draw(st.integers(0, 1000))
+    if draw(st.booleans()):
+        group = ConsumerGroup(draw(words), draw(st.integers(0, 2**127)), draw(st.integers(-1, 9)))
+        group.consumers[b"alice"] = (draw(st.integers(0, 2**40)),) * 2
+        for entry_id in draw(st.sets(st.integers(1, 2**127), max_size=4)):
+            group.pending[entry_id] = PendingEntry(b"alice", draw(st.integers(0, 2**40)), 1)
+        stream.groups.append(group)
+    return stream
+
+
 values = st.one_of(
+    streams(),
     words,
     st.integers(-(2**63), 2**63 - 1),
     words.map(bytearray),
@@ -77,6 +105,9 @@ def plain(value: Any) -> Any:
     kind = type(value)
     if kind in (int, bytes, bytearray):
         return bytes(b"%d" % value if kind is int else value)
+    if kind is Stream:
+        counters = (value.last_id, value.max_deleted_id, value.entries_added)
+        return (*counters, list(value.items()), value.groups)
     if kind is Hash or kind is SortedSet:
         return dict(value.items())
     return sorted(value) if kind is Set else list(value)

@@ -71,6 +71,7 @@ def fill(client: Any) -> None:
     client.hset("hash big", mapping={f"f{n}": f"v{n}" for n in range(2000)})
     client.zadd("zset small", {"a": 1, "b": 2.5, "low": "-inf", "high": "inf", "tiny": 3e-5})
     client.zadd("zset big", {f"z{n}": rng.uniform(-1e6, 1e6) for n in range(2000)})
+    fill_streams(client)
 
 
 def fill_streams(client: Any) -> None:
