@@ -46,7 +46,10 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    names = [Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"])]
+    names = [
+        Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"]),
+        Extension("cache_server._core.memory", ["cache_server/_core/memory.pyx"]),
+    ]
     for path in sorted(p for pattern in HOT for p in glob.glob(pattern)):
         source = path[:-3] + ".pyx"
         names.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 from cache_server.commands.monitors import redacted
 from cache_server.commands.table import FAST, SKIP_SLOWLOG
-from cache_server.observe.info import Info, resident_bytes
+from cache_server.observe.info import Info
 from cache_server.observe.latency import LatencyMonitor
 from cache_server.observe.rates import Rate
 from cache_server.observe.slowlog import SlowLog
@@ -30,7 +30,7 @@ class Observation:
         server.slowlog = SlowLog(self.config.slowlog_max_len)
         server.latency = LatencyMonitor()
         server.rates = {name: Rate() for name in ("operations", "input", "output")}
-        server.startup_memory_bytes = resident_bytes()
+        server.startup_memory_bytes = server.used_memory_bytes()
         self._sampled_ms = 0
         self.config.on_change["slowlog-max-len"] = server.slowlog.trim
         for name in ("slowlog-log-slower-than", "latency-monitor-threshold"):

@@ -45,9 +45,9 @@ from cache_server.links.replicator import Replicator
 from cache_server.listeners import Listeners
 from cache_server.observation import Observation
 from cache_server.observe import logs
-from cache_server.observe.info import resident_bytes
 from cache_server.observe.stats import Stats
 from cache_server.persistence.saving import Persistence
+from cache_server.upkeep import Upkeep
 from cache_server.wire import COMPILED
 
 log = logging.getLogger("cache_server")
@@ -82,9 +82,10 @@ class Server:
         self.keyspace.on_ready = self.blocking.key_ready
         self.clients: dict[int, Client] = {}
         self._next_client_id = 1
+        self.upkeep = Upkeep(self)
         self.persistence = Persistence(self)
         self.replication = Replicator(self)
-        self.parts: list[Part] = [self.persistence, self.replication]
+        self.parts: list[Part] = [self.upkeep, self.persistence, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         self.admission = Admission(self)
         self.pauses = Pauses(self)
@@ -96,7 +97,6 @@ class Server:
         self.parts += [self.admission, self.observation]
         self.loading = False
         self.cron_paused = False
-        self.active_expire_enabled = True
         #: The exit code, once the server is to end.
         self.finished: asyncio.Future[int] = loop.create_future()
         registry.register_all(self.dispatcher)
@@ -239,7 +239,15 @@ class Server:
         """Closes a client whose unread output is beyond client-output-buffer-limit."""
         self.admission.check_output(connection)
 
-    # -- what the dispatcher asks --------------------------------------------------------------
+    # -- what commands and the dispatcher ask --------------------------------------------------
+
+    def check_memory(self, client: Client, cmd: Command) -> None:
+        """Makes room before a command. Raises OOM where there is none and the command needs it."""
+        self.upkeep.check_memory(client, cmd)
+
+    def data_flushed(self) -> None:
+        """FLUSHALL dropped all data."""
+        self.persistence.flushed_all()
 
     def command_was_slow(
         self, client: Client, cmd: Command, args: list[bytes], spent_ns: int
@@ -279,11 +287,11 @@ class Server:
 
     def used_memory_bytes(self) -> int:
         """Memory in use, as maxmemory counts it."""
-        return resident_bytes()
+        return self.upkeep.memory.used_bytes()
 
     def memory_not_counted_bytes(self) -> int:
         """Buffers that maxmemory does not count."""
-        return 0
+        return self.upkeep.not_counted_bytes()
 
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""

@@ -159,7 +159,7 @@ def _reload(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _set_active_expire(ctx: Any, args: list[bytes]) -> Any:
-    ctx.server.active_expire_enabled = parse_integer(args[2]) != 0
+    ctx.server.upkeep.expiry.enabled = parse_integer(args[2]) != 0
     return OK
 
 

@@ -83,6 +83,11 @@ def parse_in_range(word: bytes, low: int, high: int, message: bytes = b"") -> in
     return value
 
 
+def parse_int(word: bytes, message: bytes = b"") -> int:
+    """A C int (a database's index). Raises CommandError, with `message` if given."""
+    return parse_in_range(word, -(2**31), 2**31 - 1, message)
+
+
 def parse_positive(word: bytes) -> int:
     """An integer that is not negative (a count). Raises CommandError."""
     return parse_in_range(word, 0, INT64_MAX, b"ERR value is out of range, must be positive")

@@ -199,14 +199,14 @@ def memory_fields(server: Any) -> Fields:
         ("mem_aof_buffer", 0),
         ("mem_allocator", "libc"),
         ("active_defrag_running", 0),
-        ("lazyfree_pending_objects", 0),
-        ("lazyfreed_objects", 0),
+        ("lazyfree_pending_objects", server.upkeep.lazy_free.pending),
+        ("lazyfreed_objects", server.upkeep.lazy_free.freed),
     ]
 
 
 def stats_fields(server: Any) -> Fields:
     stats, keyspace, hub = server.stats, server.keyspace, server.pubsub
-    rates = server.rates
+    rates, expiry = server.rates, server.upkeep.expiry
     return [
         ("total_connections_received", stats.connections),
         ("total_commands_processed", server.dispatcher.total_calls),
@@ -224,9 +224,9 @@ def stats_fields(server: Any) -> Fields:
         ("sync_partial_ok", stats.sync_partial_ok),
         ("sync_partial_err", stats.sync_partial_err),
         ("expired_keys", keyspace.expired_keys),
-        ("expired_stale_perc", "0.00"),
-        ("expired_time_cap_reached_count", 0),
-        ("expire_cycle_cpu_milliseconds", 0),
+        ("expired_stale_perc", f"{expiry.stale_share * 100:.2f}"),
+        ("expired_time_cap_reached_count", expiry.cut_short_count),
+        ("expire_cycle_cpu_milliseconds", expiry.time_used_us // 1000),
         ("evicted_keys", stats.evicted_keys),
         ("evicted_clients", stats.evicted_clients),
         ("total_eviction_exceeded_time", 0),
