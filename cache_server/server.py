@@ -41,6 +41,7 @@ from cache_server.connection import Connection
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
+from cache_server.links.replication_info import replication_fields
 from cache_server.links.replicator import Replicator
 from cache_server.listeners import Listeners
 from cache_server.observation import Observation
@@ -94,6 +95,7 @@ class Server:
         self.shutdown = Shutdown(self)
         self.observation = Observation(self)
         self.info = self.observation.info
+        self.info.put("replication", replication_fields)
         self.parts += [self.admission, self.observation]
         self.loading = False
         self.cron_paused = False
@@ -299,10 +301,11 @@ class Server:
 
     def followers_behind(self) -> int:
         """Followers that have not acknowledged everything written."""
-        return 0
+        return self.replication.followers_behind()
 
     def log_followers_at_shutdown(self) -> None:
         """Says which followers are behind, before the server ends."""
+        self.replication.log_followers_at_shutdown()
 
     def save_before_exit(self, wanted: bool, refused: bool) -> bool:
         """Saves the data where the settings or SHUTDOWN's words ask for it; False when that
@@ -311,6 +314,7 @@ class Server:
 
     def change_history_id(self) -> None:
         """DEBUG CHANGE-REPL-ID."""
+        self.replication.change_id()
 
     def check_disk(self) -> None:
         """Refuses a write while the data cannot be saved. Raises CommandError."""

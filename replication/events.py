@@ -130,6 +130,11 @@ class WaitCancelled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AcksWanted(Event):
+    """Somebody wants to know soon how far the followers are."""
+
+
+@dataclass(frozen=True, slots=True)
 class FailoverRequested(Event):
     """`FAILOVER [TO host port [FORCE]] [TIMEOUT ms]`, already checked by `failover_refusal`."""
 

@@ -93,6 +93,7 @@ class Leader:
     _getack_due: bool = False
     _pump_wanted: bool = False
     _pumped_end: int = 0
+    _asked_position: int = -1
     _pinged_ms: int = 0
     _keepalive_ms: int = 0
     _lonely_since_ms: int | None = None
@@ -644,6 +645,13 @@ class Leader:
     def _on_wait_cancelled(self, event: ev.WaitCancelled, now_ms: int) -> None:
         self._waiters.pop(event.waiter, None)
 
+    def _on_acks_wanted(self, event: ev.AcksWanted, now_ms: int) -> None:
+        """Asks once: an answer of one of ours covers the asking too."""
+        if self.leading and self.backlog.active and self._asked_position != self.backlog.end:
+            self._getack_due = True
+            self.pump(now_ms)
+            self._asked_position = self.backlog.end
+
     def _finish_waiter(self, waiter: int) -> None:
         waiting = self._waiters.pop(waiter)
         self._do(act.WaitDone(waiter, self.acked_count(waiting.position)))
@@ -909,6 +917,7 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Leader, Any, int], None]]] = {
     ev.SnapshotFailed: Leader._on_failed,
     ev.WaitStarted: Leader._on_wait,
     ev.WaitCancelled: Leader._on_wait_cancelled,
+    ev.AcksWanted: Leader._on_acks_wanted,
     ev.FailoverRequested: Leader._on_failover,
     ev.FailoverAborted: Leader._on_failover_aborted,
     ev.HandoverEnded: Leader._on_handover_ended,

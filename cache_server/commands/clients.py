@@ -122,7 +122,16 @@ def client_kill_command(ctx: Any, args: list[bytes]) -> Any:
             ctx.connection.close_after_reply()
         else:
             ctx.server.kill(client)
-    return OK if len(args) == 3 else len(chosen)
+    if len(args) == 3:
+        return OK
+    return len(chosen) + _kill_leader_link(ctx, tests)
+
+
+def _kill_leader_link(ctx: Any, tests: list[Test]) -> int:
+    """The link to our leader is not among the connections; it is closed and dialled again."""
+    replication = ctx.server.replication
+    stream_client = replication.stream_client
+    return int(all(test(stream_client) for test in tests) and replication.cut_leader_link())
 
 
 def _kill_filters(args: list[bytes]) -> tuple[list[Test], bool]:

@@ -38,7 +38,7 @@ from replication.follower import Follower
 from replication.handover import HandoverState
 from replication.history import History, is_replid
 from replication.leader import Leader
-from replication.progress import Progress
+from replication.progress import INFO_STATES, Progress
 from replication.settings import FollowerSettings, LeaderSettings
 
 log = logging.getLogger("cache_server")
@@ -199,8 +199,9 @@ class Replicator:
         }
         for gate, closed in gates.items():
             dispatcher.gates = dispatcher.gates | gate if closed else dispatcher.gates & ~gate
+        paused = dispatcher.gates & dispatch.GATE_PAUSED
         self.server.keyspace.expire_mode = (
-            EXPIRE_DELETE if leading and not self.failing_over else EXPIRE_HIDE
+            EXPIRE_DELETE if leading and not paused else EXPIRE_HIDE
         )
         self.server.propagation.active = leading and self.leader.active
 
@@ -289,6 +290,49 @@ class Replicator:
             raise CommandError(b"ERR No failover in progress.")
         self._serve(ev.FailoverAborted())
         self.refresh()
+
+    def cut_leader_link(self) -> bool:
+        """CLIENT KILL of our leader's link; False where there is none. It is dialled again."""
+        connection = self._connection
+        if connection is None or not self.follower.connected:
+            return False
+        connection.close()
+        self._follow(ev.LeaderLinkClosed())
+        return True
+
+    def change_id(self) -> None:
+        """Takes an id that shares nothing with the past: nobody can resume any more."""
+        self._flush()
+        self.leader.history.restart(new_replid())
+
+    def followers_behind(self) -> int:
+        """Followers that have not acknowledged everything written; they are asked to."""
+        self._flush()
+        end = self.leader.backlog.end
+        behind = sum(1 for p in self.leader.attached if p.acked_position < end)
+        if behind:
+            self._serve(ev.AcksWanted())
+        return behind
+
+    def log_followers_at_shutdown(self) -> None:
+        """Which followers have everything, and which have not, as Redis words it."""
+        attached, end = self.leader.attached, self.leader.backlog.end
+        in_sync = 0
+        for progress in attached:
+            lag = end - progress.acked_position
+            if lag == 0:
+                in_sync += 1
+                continue
+            log.warning(
+                "Lagging replica %s:%d reported offset %d behind master, lag=%d, state=%s.",
+                progress.host,
+                progress.listening_port,
+                lag,
+                self.lag_seconds(progress.heard_ms) if progress.online else 0,
+                INFO_STATES[progress.state],
+            )
+        if attached:
+            log.info("%d of %d replicas are in sync when shutting down.", in_sync, len(attached))
 
     @property
     def leader_connection(self) -> LeaderConnection | None:
