@@ -38,6 +38,7 @@ from cache_server.commands.transactions import (
 )
 from cache_server.config import Config
 from cache_server.connection import Connection
+from cache_server.coordination.data_node import DataNodeLease
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
@@ -86,7 +87,8 @@ class Server:
         self.upkeep = Upkeep(self)
         self.persistence = Persistence(self)
         self.replication = Replicator(self)
-        self.parts: list[Part] = [self.upkeep, self.persistence, self.replication]
+        self.lease = DataNodeLease(self, self.replication)
+        self.parts: list[Part] = [self.upkeep, self.lease, self.persistence, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         self.admission = Admission(self)
         self.pauses = Pauses(self)
@@ -319,6 +321,10 @@ class Server:
     def check_disk(self) -> None:
         """Refuses a write while the data cannot be saved. Raises CommandError."""
         self.persistence.check_writable()
+
+    def check_lease(self) -> None:
+        """Refuses a write where sentinels lead and the lease has ended. Raises CommandError."""
+        self.lease.check()
 
     def check_min_replicas(self) -> None:
         """Refuses a write while too few followers are good. Raises CommandError."""

@@ -23,6 +23,8 @@ cdef class Dispatcher:
     cdef public long long total_calls
     cdef public long long slow_ns
     cdef public bint latency_tracking
+    cdef public long long writes_until_ns
+    cdef public object reply_gate
     cdef public list ready_keys
 
     cpdef begin_pass(self)

@@ -43,6 +43,7 @@ GATE_DISK_ERROR = 1 << 8
 GATE_BUSY = 1 << 9  # a script runs too long
 
 _GATED = states.GATED
+_FOREVER_NS = 2**63 - 1
 
 #: What a RESP2 client with subscriptions may call.
 PUBSUB_CONTEXT = frozenset(
@@ -80,6 +81,10 @@ class Dispatcher:
         self.total_calls = 0
         self.slow_ns = 10_000_000
         self.latency_tracking = False
+        #: From a pass that begins later than this, writes are refused (GATE_LEASE); see `lend_writes`.
+        self.writes_until_ns = _FOREVER_NS
+        #: What the channel of a client that wrote asks before it sends the reply, None for nothing.
+        self.reply_gate: Any = None
         #: set while there are keys that blocked clients may be served from
         self.ready_keys: list[Any] = []
 
@@ -95,6 +100,19 @@ class Dispatcher:
         """Reads the clocks; before requests that arrived together are run."""
         self.clock_ns = self.stopwatch.monotonic_ns()
         self.keyspace.now_ms = self.stopwatch.unix_ms()
+        if self.clock_ns >= self.writes_until_ns:
+            self.gates |= GATE_LEASE
+
+    def lend_writes(self, until_ns: int, reply_gate: Any) -> None:
+        """Writes are allowed until then, on the monotonic clock; `reply_gate` is asked again
+        before each reply to a write leaves. The time is compared once a pass: what a pass that
+        began in time does later is refused by the reply gate."""
+        self.writes_until_ns = until_ns
+        self.reply_gate = reply_gate
+        if self.stopwatch.monotonic_ns() < until_ns:
+            self.gates &= ~GATE_LEASE
+        else:
+            self.gates |= GATE_LEASE
 
     def begin_requests(self, client: Any) -> None:
         """`begin_pass` for what one client sent."""
@@ -209,6 +227,8 @@ class Dispatcher:
         propagation = self.propagation
         if changed:
             client.write_offset = -1  # WAIT waits for all that was written until then
+            if self.reply_gate is not None and client.channel is not None:
+                client.channel.gate = self.reply_gate
         if not propagation.active or client.flags & states.REPLAY:
             return
         if client.flags & states.LEADER:

@@ -112,6 +112,7 @@ def _ours(server: Any) -> Fields:
             "cache_histories_diverged",
             leader.stats.histories_diverged + follower.stats.histories_diverged,
         ),
+        *server.lease.info_lines().items(),
     ]
     if not replication.leading:
         fields.append(("cache_link_framed", int(follower.framed)))

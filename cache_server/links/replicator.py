@@ -529,9 +529,11 @@ class Replicator:
 
     def _do_hand_over(self, action: act.HandOver) -> None:
         self.follow(action.host, action.port, handover=True)
+        self.server.lease.given_up(action.host, action.port)
 
     def _do_take_back(self, action: act.TakeBack) -> None:
         self.promote()
+        self.server.lease.taken_back()
 
     def _do_promote(self, action: act.Promote) -> None:
         self._follow(ev.UnfollowRequested())
