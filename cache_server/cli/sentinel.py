@@ -55,6 +55,9 @@ SHARED_COMMANDS = frozenset(
     }
 )
 
+#: Sections of INFO that a sentinel has too.
+INFO_SECTIONS = ("server", "clients", "stats", "cpu")
+
 
 class SentinelConfig(Config):
     """The server's settings with Sentinel's defaults, and the `sentinel ...` lines."""
@@ -105,12 +108,13 @@ class SentinelServer(Server):
             config.reader.settings,
             state,
             config.port,
-            self.publish_event,
+            self.pubsub.publish,
             lambda: str(config.requirepass),
             self.finish,
         )
-        self.parts = [_SentinelPart(self.sentinel)]
+        self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]
         self._choose_commands()
+        self._choose_info()
 
     def _choose_commands(self) -> None:
         shared = [
@@ -123,8 +127,22 @@ class SentinelServer(Server):
         for row in [*shared, *commands.COMMANDS]:
             self.dispatcher.register(row)
 
-    def publish_event(self, channel: bytes, payload: bytes) -> None:
-        """A Sentinel event goes to whoever subscribed here."""
+    def _choose_info(self) -> None:
+        sections = self.info.sections
+        for name in [name for name in sections if name not in INFO_SECTIONS]:
+            del sections[name]
+        title, fields = sections["server"]
+        sections["server"] = (title, lambda server: map(_sentinel_mode, fields(server)))
+        sections["sentinel"] = ("Sentinel", lambda _: self.sentinel.info_lines())
+
+    def signalled(self, name: str) -> None:
+        """There is nothing to save."""
+        log.warning("Received %s scheduling shutdown...", name)
+        self.finish()
+
+
+def _sentinel_mode(field: tuple[str, object] | str) -> tuple[str, object] | str:
+    return ("redis_mode", "sentinel") if field[0] == "redis_mode" else field
 
 
 class _SentinelPart(Part):

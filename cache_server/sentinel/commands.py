@@ -199,6 +199,8 @@ def monitor_command(ctx: Any, args: list[bytes]) -> Any:
         raise CommandError("ERR Invalid port number.")
     if not is_name(name):
         raise CommandError("ERR Invalid master name: no spaces, commas or control characters.")
+    if sentinel.master(args[2]) is not None:
+        raise CommandError("ERR Duplicate master name.")
     timings = sentinel.timings
     config = MasterConfig(
         name,

@@ -24,6 +24,7 @@ from cache_server.coordination.clock import now_ms
 from cache_server.coordination.driver import Driver
 from cache_server.coordination.link import Command, is_ip
 from cache_server.errors import InputError
+from cache_server.sentinel import reports
 from cache_server.sentinel.config_file import rewritten
 from cache_server.sentinel.scripts import Scripts
 from cache_server.sentinel.settings import MasterOptions, Settings
@@ -96,7 +97,7 @@ class Sentinel:
 
     def cron(self) -> None:
         """About once a second."""
-        self.scripts.run_due()
+        self.scripts.poll()
 
     # -- for the commands ----------------------------------------------------------------------
 
@@ -118,6 +119,13 @@ class Sentinel:
             return host
         return self._ips.get(host, host)
 
+    def info_lines(self) -> list[str]:
+        """INFO's section `sentinel`."""
+        queued = len(self.scripts.jobs) - self.scripts.running
+        return reports.info_lines(
+            self.view(), self.shown_host, self.scripts.running, queued, self.simulations
+        )
+
     @property
     def announce(self) -> Address:
         """Where other sentinels are told to reach us."""
@@ -135,6 +143,7 @@ class Sentinel:
             wanted = rewritten(text, self.settings, self.state)
             if wanted != text:
                 replace_file(self.config_path, wanted)
+                log.info("Sentinel new configuration saved on disk")
         except (OSError, InputError) as error:
             log.warning(
                 "WARNING: Sentinel was not able to save the new configuration on disk!!!: %s", error
@@ -148,8 +157,7 @@ class Sentinel:
         """State file first: promises rest on it. Raises OSError."""
         durable.write(state_path(self.config_path), states.encode(state))
         self.state = state
-        if self.save_config():
-            log.info("Sentinel new configuration saved on disk")
+        self.save_config()
 
     def state_lost(self, error: OSError) -> None:
         """Nothing may be promised any more."""

@@ -196,13 +196,13 @@ _TIMINGS = {
 _SCRIPT_TIMES = {"script-max-runtime": "runtime_ms_max", "script-retry-delay": "retry_delay_ms"}
 
 
-def shown_timings(sentinel: Sentinel) -> list[bytes | int]:
+def shown_timings(sentinel: Sentinel) -> list[bytes]:
     """All parameters, in capitals as Redis shows them, with their milliseconds."""
-    reply: list[bytes | int] = []
+    reply: list[bytes] = []
     for name, attribute in _TIMINGS.items():
-        reply += [name.upper().encode(), getattr(sentinel.timings, attribute)]
+        reply += [name.upper().encode(), b"%d" % getattr(sentinel.timings, attribute)]
     for name, attribute in _SCRIPT_TIMES.items():
-        reply += [name.upper().encode(), getattr(sentinel.scripts, attribute)]
+        reply += [name.upper().encode(), b"%d" % getattr(sentinel.scripts, attribute)]
     return reply
 
 

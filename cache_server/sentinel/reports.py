@@ -111,15 +111,17 @@ def status(master: MasterView) -> str:
     return "sdown" if "s_down" in master.node.flags else "ok"
 
 
-def info_section(view: ClusterView, show: ShowHost, running: int, queued: int, sim: int) -> str:
-    """INFO's section `sentinel`, without its title; lines end in CRLF."""
+def info_lines(
+    view: ClusterView, show: ShowHost, running: int, queued: int, simulations: int
+) -> list[str]:
+    """INFO's section `sentinel`."""
     lines = [
         f"sentinel_masters:{len(view.masters)}",
         f"sentinel_tilt:{int(view.tilt)}",
         f"sentinel_tilt_since_seconds:{view.tilt_ms // 1000 if view.tilt else -1}",
         f"sentinel_running_scripts:{running}",
         f"sentinel_scripts_queue_length:{queued}",
-        f"sentinel_simulate_failure_flags:{sim}",
+        f"sentinel_simulate_failure_flags:{simulations}",
     ]
     for index, master in enumerate(view.masters):
         address = master.node.address
@@ -128,4 +130,4 @@ def info_section(view: ClusterView, show: ShowHost, running: int, queued: int, s
             f"address={show(address.host)}:{address.port},slaves={len(master.replicas)},"
             f"sentinels={len(master.sentinels) + 1}"
         )
-    return "".join(f"{line}\r\n" for line in lines)
+    return lines

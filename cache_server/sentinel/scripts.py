@@ -9,8 +9,9 @@ Source: the comments of Redis's sentinel.conf, "SCRIPTS EXECUTION".
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,13 +26,12 @@ log = logging.getLogger("cache_server")
 
 @dataclass(slots=True)
 class Job:
-    """One call of a script: its arguments, the times in milliseconds of the loop's clock."""
+    """One call of a script: its arguments, the times in milliseconds of the monotonic clock."""
 
     argv: tuple[str, ...]
     start_ms: float
     retries: int = 0
-    pid: int = 0
-    task: asyncio.Task[None] | None = None
+    process: subprocess.Popen[bytes] | None = None
 
 
 class Scripts:
@@ -46,91 +46,82 @@ class Scripts:
     @property
     def running(self) -> int:
         """How many run now."""
-        return sum(job.task is not None for job in self.jobs)
+        return sum(job.process is not None for job in self.jobs)
 
     def call(self, *argv: str) -> None:
         """Queues a call; the oldest one that waits is dropped where there are too many."""
         if len(self.jobs) >= QUEUE_MAX:
-            waiting = next((job for job in self.jobs if job.task is None), None)
+            waiting = next((job for job in self.jobs if job.process is None), None)
             if waiting is None:
                 return
             self.jobs.remove(waiting)
         self.jobs.append(Job(argv, _now_ms()))
-        self.run_due()
 
-    def run_due(self) -> None:
-        """Starts what is due; called about once a second."""
-        loop = asyncio.get_running_loop()
-        for job in self.jobs:
-            if self.running >= RUNNING_MAX:
-                return
-            if job.task is None and job.start_ms <= _now_ms():
-                job.start_ms = _now_ms()
-                job.task = loop.create_task(self._run(job))
+    def poll(self) -> None:
+        """Notes what has ended, kills what runs too long, starts what is due; called often."""
+        for job in list(self.jobs):
+            if job.process is not None:
+                self._look_after(job, job.process)
+        for job in list(self.jobs):
+            if self.running < RUNNING_MAX and job.process is None and job.start_ms <= _now_ms():
+                self._start(job)
 
     def stop(self) -> None:
         """Ends those that run."""
         for job in self.jobs:
-            if job.task is not None:
-                job.task.cancel()
+            if job.process is not None:
+                job.process.kill()
+                job.process.wait()
         self.jobs.clear()
 
-    def pending(self) -> list[list[bytes | int | list[bytes]]]:
+    def pending(self) -> list[list[bytes | list[bytes]]]:
         """What SENTINEL PENDING-SCRIPTS shows: flat field and value lists."""
-        now_ms = _now_ms()
-        rows: list[list[bytes | int | list[bytes]]] = []
-        for job in self.jobs:
-            running = job.task is not None
-            elapsed_ms = int(now_ms - job.start_ms) if running else 0
-            wait_ms = 0 if running else max(0, int(job.start_ms - now_ms))
-            rows.append(
-                [
-                    b"argv",
-                    [word.encode() for word in job.argv],
-                    b"flags",
-                    b"running" if running else b"scheduled",
-                    b"pid",
-                    job.pid,
-                    b"run-time" if running else b"run-delay",
-                    elapsed_ms if running else wait_ms,
-                    b"retry-num",
-                    job.retries,
-                ]
-            )
-        return rows
+        return [_shown(job) for job in self.jobs]
 
-    async def _run(self, job: Job) -> None:
-        code = await self._exit_code(job)
-        job.task, job.pid = None, 0
+    def _start(self, job: Job) -> None:
+        job.start_ms = _now_ms()
+        try:
+            job.process = subprocess.Popen(
+                job.argv, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            log.warning("Script %s cannot be started: %s", job.argv[0], error)
+            self.jobs.remove(job)
+
+    def _look_after(self, job: Job, process: subprocess.Popen[bytes]) -> None:
+        code = process.poll()
+        if code is None:
+            if _now_ms() - job.start_ms > self.runtime_ms_max:
+                self._event("-script-timeout", f"{job.argv[0]} {process.pid}")
+                process.kill()
+            return
+        job.process = None
         if code == 1 or code < 0:
             job.retries += 1
             if job.retries < RETRIES_MAX:
                 job.start_ms = _now_ms() + self.retry_delay_ms * 2 ** (job.retries - 1)
                 return
         if code != 0:
-            self._event("-script-error", f"{job.argv[0]} {max(0, code)} {-min(code, 0)}")
+            self._event("-script-error", f"{job.argv[0]} {-min(code, 0)} {max(code, 0)}")
         self.jobs.remove(job)
 
-    async def _exit_code(self, job: Job) -> int:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *job.argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-            )
-        except OSError as error:
-            log.warning("Script %s cannot be started: %s", job.argv[0], error)
-            return 2
-        job.pid = process.pid
-        try:
-            async with asyncio.timeout(self.runtime_ms_max / 1000):
-                return await process.wait()
-        except TimeoutError:
-            self._event("-script-timeout", f"{job.argv[0]} {job.pid}")
-            process.kill()
-            return await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise
+
+def _shown(job: Job) -> list[bytes | list[bytes]]:
+    running = job.process is not None
+    elapsed_ms = _now_ms() - job.start_ms
+    return [
+        b"argv",
+        [word.encode("utf-8", "surrogateescape") for word in job.argv],
+        b"flags",
+        b"running" if running else b"scheduled",
+        b"pid",
+        b"%d" % (job.process.pid if job.process is not None else 0),
+        b"run-time" if running else b"run-delay",
+        b"%d" % max(0, elapsed_ms if running else -elapsed_ms),
+        b"retry-num",
+        b"%d" % job.retries,
+    ]
 
 
 def _now_ms() -> float:
-    return asyncio.get_running_loop().time() * 1000
+    return time.monotonic() * 1000
