@@ -34,6 +34,7 @@ from cache_server.wire.replies import (
     NO_REPLY as _NO_REPLY,
     NULL_ARRAY as _NULL_ARRAY,
     OK as _OK,
+    PONG as _PONG,
     Map,
     Push,
     Raw,

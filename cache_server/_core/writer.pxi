@@ -2,6 +2,7 @@
 
 cdef object STATUS = Status
 cdef object OK_STATUS = _OK
+cdef object PONG_STATUS = _PONG
 cdef object RAW = Raw
 cdef object NO_REPLY = _NO_REPLY
 cdef object NULL_ARRAY = _NULL_ARRAY
@@ -73,6 +74,8 @@ cdef class ReplyWriter:
                 self.buffer.append("$-1\r\n", 5)
         elif value is OK_STATUS:
             self.buffer.append("+OK\r\n", 5)
+        elif value is PONG_STATUS:
+            self.buffer.append("+PONG\r\n", 7)
         elif kind is STATUS or kind is RAW:
             self.write_raw(value.encoded)
         elif kind is list:

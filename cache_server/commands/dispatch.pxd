@@ -6,6 +6,7 @@ from cache_server.keyspace.database cimport Keyspace
 cimport cache_server._core._core as compiled_core
 
 cdef int _GATED
+cdef int _LAST_BUCKET
 
 @cython.final
 cdef class Dispatcher:
@@ -36,6 +37,7 @@ cdef class Dispatcher:
     @cython.locals(keyspace=Keyspace, dirty=cython.longlong, db_index=int, now=cython.longlong, spent=cython.longlong)
     cpdef call(self, Client client, Command cmd, list args)
     @cython.locals(counts=list, bound=cython.longlong, index=int)
+    @cython.locals(counts=list, bound=cython.longlong, index=cython.int)
     cdef _track(self, Command cmd, long long spent_us)
     cpdef finish_unit(self)
     cdef _record(self, Client client, list args, int db_index, bint changed)

@@ -43,6 +43,7 @@ GATE_DISK_ERROR = 1 << 8
 GATE_BUSY = 1 << 9  # a script runs too long
 
 _GATED = states.GATED
+_LAST_BUCKET = LATENCY_BUCKETS - 1
 _FOREVER_NS = 2**63 - 1
 
 #: What a RESP2 client with subscriptions may call.
@@ -210,7 +211,7 @@ class Dispatcher:
             counts = cmd.latency = [0] * LATENCY_BUCKETS
         bound = 1
         index = 0
-        while bound < spent_us and index < LATENCY_BUCKETS - 1:
+        while bound < spent_us and index < _LAST_BUCKET:
             bound *= 2
             index += 1
         counts[index] += 1

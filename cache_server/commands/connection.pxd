@@ -1,0 +1,3 @@
+from cache_server.client cimport Client
+
+cpdef ping_command(Client ctx, list args)
