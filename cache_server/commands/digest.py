@@ -9,7 +9,7 @@ The digest is ours, not Redis's; what is compared is always two answers of this 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cache_server.datatypes.values import is_string
@@ -32,8 +32,10 @@ def _unordered(hashes: Iterable[int]) -> int:
     return total
 
 
-def _bytes_of(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else repr(value).encode()
+def _stream_parts(stream: Any) -> Iterator[bytes]:
+    for entry_id, words in stream.items():
+        yield b"%d" % entry_id
+        yield from words
 
 
 def value_digest(value: Any) -> int:
@@ -48,10 +50,10 @@ def value_digest(value: Any) -> int:
     elif kind == b"zset":
         pairs = value.items()
         total = _unordered(_hash(member, b"%.17g" % score) for member, score in pairs)
-    elif kind == b"list":
-        total = _hash(*(_member(element) for element in value))
+    elif kind == b"stream":
+        total = _hash(b"%d" % value.last_id, *_stream_parts(value))
     else:
-        total = _hash(*(_bytes_of(element) for element in value))
+        total = _hash(*(_member(element) for element in value))
     return _hash(kind, b"%x" % total)
 
 
