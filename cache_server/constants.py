@@ -47,6 +47,8 @@ SNAPSHOT_COUNT_MAX = 2**40
 SNAPSHOT_AUX_FIELDS_MAX = 64
 #: Names of keys without elements that a load mentions in the log, as in Redis.
 SNAPSHOT_EMPTY_NAMES_MAX = 10
+#: Longest pause at once under key-load-delay: an end of the server waits for no more than this.
+LOAD_PAUSE_SECONDS_MAX = 0.05
 #: Time that a background save works before clients are served again, in microseconds.
 SAVE_SLICE_US = 1000
 #: Bytes of a snapshot handed to the disk at once.

@@ -139,12 +139,32 @@ async def _serve(config: Config) -> int:
     _set_title(server)
     _announce(config)
     log.warning("Server initialized")
+    starting = loop.create_task(server.start())
+    await asyncio.wait((starting, server.finished), return_when=asyncio.FIRST_COMPLETED)
     try:
-        await server.start()
+        if starting.done():
+            await starting
+            _ready(config)
+            code = await server.finished
+            await server.stop()
+        else:
+            # Told to end while the data is being loaded: there is nothing to save.
+            starting.cancel()
+            server.listeners.close()
+            code = server.finished.result()
     except (InputError, OSError) as error:
         log.warning("Fatal error loading the DB: %s. Exiting.", error)
         server.listeners.close()
         return 1
+    if pidfile:
+        log.info("Removing the pid file.")
+        remove_pidfile(pidfile)
+    log.warning("%s is now ready to exit, bye bye...", "Redis")
+    return code
+
+
+def _ready(config: Config) -> None:
+    """The server serves."""
     if config.port:
         log.info("Ready to accept connections")
     if config.unixsocket:
@@ -155,13 +175,6 @@ async def _serve(config: Config) -> int:
     gc.collect()
     gc.freeze()
     gc.disable()
-    code = await server.finished
-    await server.stop()
-    if pidfile:
-        log.info("Removing the pid file.")
-        remove_pidfile(pidfile)
-    log.warning("%s is now ready to exit, bye bye...", "Redis")
-    return code
 
 
 def _announce(config: Config) -> None:

@@ -21,6 +21,7 @@ from types import coroutine
 from typing import Any
 
 from cache_server.constants import (
+    LOAD_PAUSE_SECONDS_MAX,
     REDIS_VERSION,
     SAVE_CHUNK_BYTES,
     SAVE_RETRY_SECONDS,
@@ -124,6 +125,7 @@ class Persistence:
         finally:
             self.loading = None
             if collecting:
+                gc.freeze()  # what was loaded makes no cycles; to walk it would only cost time
                 gc.enable()
         log.info("DB loaded from disk: %.3f seconds", time.monotonic() - began)
 
@@ -293,8 +295,10 @@ class Persistence:
         keys = loaded.keys_loaded + loaded.keys_expired
         if delay_us and self.loading is not None:
             new_keys, self.loading.keys = keys - self.loading.keys, keys
-            pause_s = new_keys * _microseconds(delay_us) / 1e6
-            await self.server.loop.run_in_executor(None, time.sleep, pause_s)
+            until = time.monotonic() + new_keys * _microseconds(delay_us) / 1e6
+            while (left_s := until - time.monotonic()) > 0:
+                pause_s = min(left_s, LOAD_PAUSE_SECONDS_MAX)
+                await self.server.loop.run_in_executor(None, time.sleep, pause_s)
         await _next_turn()
 
     def _log_loaded(self, loaded: Loaded) -> None:
