@@ -234,7 +234,7 @@ class Server:
 
     def protocol_error(self, client: Client, error: ProtocolError) -> None:
         self.stats.protocol_errors += 1
-        log.info("Protocol error (%s) from client %s", error, client.peer)
+        log.log(logs.VERBOSE, "Protocol error (%s) from client: %s", error, client.peer)
 
     def log_closing(self, client: Client, reason: str) -> None:
         log.warning("Closing client that %s: id=%d addr=%s", reason, client.id, client.peer)
@@ -308,11 +308,6 @@ class Server:
     def log_followers_at_shutdown(self) -> None:
         """Says which followers are behind, before the server ends."""
         self.replication.log_followers_at_shutdown()
-
-    def save_before_exit(self, wanted: bool, refused: bool) -> bool:
-        """Saves the data where the settings or SHUTDOWN's words ask for it; False when that
-        fails."""
-        return self.persistence.save_before_exit(wanted, refused)
 
     def change_history_id(self) -> None:
         """DEBUG CHANGE-REPL-ID."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -180,7 +181,7 @@ def _accepted(ctx: Any, args: list[bytes]) -> Any:
 
 def _change_repl_id(ctx: Any, args: list[bytes]) -> Any:
     log.warning("Changing replication IDs after receiving change-repl-id")
-    ctx.server.change_history_id()
+    ctx.server.replication.leader.history.restart(secrets.token_hex(20))
     return OK
 
 
