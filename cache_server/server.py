@@ -309,6 +309,11 @@ class Server:
         """Says which followers are behind, before the server ends."""
         self.replication.log_followers_at_shutdown()
 
+    def save_before_exit(self, wanted: bool, refused: bool) -> bool:
+        """Saves the data where the settings or SHUTDOWN's words ask for it; False when that
+        fails."""
+        return self.persistence.save_before_exit(wanted, refused)
+
     def change_history_id(self) -> None:
         """DEBUG CHANGE-REPL-ID."""
         self.replication.change_id()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -181,7 +180,7 @@ def _accepted(ctx: Any, args: list[bytes]) -> Any:
 
 def _change_repl_id(ctx: Any, args: list[bytes]) -> Any:
     log.warning("Changing replication IDs after receiving change-repl-id")
-    ctx.server.replication.leader.history.restart(secrets.token_hex(20))
+    ctx.server.change_history_id()
     return OK
 
 

@@ -47,7 +47,7 @@ class Shutdown:
         self.flags = flags
         log.warning("User requested shutdown...")
         server = self.server
-        behind = self._behind()
+        behind = server.followers_behind()
         if behind and "now" not in flags and server.config.shutdown_timeout:
             log.info("Waiting for replicas before shutting down.")
             self.deadline_ms = server.now_ms() + server.config.shutdown_timeout * 1000
@@ -69,40 +69,17 @@ class Shutdown:
 
     def _check(self) -> None:
         server = self.server
-        behind = self._behind()
+        behind = server.followers_behind()
         if behind and server.now_ms() < self.deadline_ms:
             self._timer = server.loop.call_later(_CHECK_INTERVAL_S, self._check)
         elif not self._finish():
             self._stop_waiting()
 
-    def _behind(self) -> list[Any]:
-        """Followers that have not acknowledged everything written."""
-        replication = self.server.replication
-        position = replication.written_position()
-        return [each for each in replication.leader.attached if each.acked_position < position]
-
-    def _log_followers(self) -> None:
-        replication = self.server.replication
-        followers, behind = replication.leader.attached, self._behind()
-        position = replication.written_position()
-        for each in behind:
-            log.info(
-                "Lagging replica %s:%d reported offset %d behind master, lag=%d, state=%s.",
-                each.host,
-                each.listening_port,
-                position - each.acked_position,
-                replication.lag_seconds(each.heard_ms),
-                "online" if each.online else "send_bulk",
-            )
-        if followers:
-            synced = len(followers) - len(behind)
-            log.info("%d of %d replicas are in sync when shutting down.", synced, len(followers))
-
     def _finish(self) -> bool:
         server, flags = self.server, self.flags
-        self._log_followers()
+        server.log_followers_at_shutdown()
         try:
-            saved = server.persistence.save_before_exit("save" in flags, "nosave" in flags)
+            saved = server.save_before_exit("save" in flags, "nosave" in flags)
         except CommandError as error:
             log.warning("%s", error.text.decode("latin-1"))
             saved = False
