@@ -22,6 +22,8 @@ log = logging.getLogger("cache_server")
 
 #: A client that sent nothing for so long gives its query buffer back, in ms.
 IDLE_BUFFER_MS = 2000
+#: Unread output of a client that has not said who it is, in bytes, as in Redis.
+UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1024
 #: Clients looked over in one tick, at least.
 _GROUP_MIN = 50
 
@@ -78,6 +80,8 @@ class Admission:
         limits = self.config.client_output_buffer_limit
         hard, soft, soft_seconds = limits.get(client_class(client), (0, 0, 0))
         held = connection.output_bytes
+        if client.flags & states.UNAUTHENTICATED:
+            hard = UNAUTHENTICATED_OUTPUT_BYTES_MAX
         if hard and held >= hard:
             self._overcome(client)
         elif not soft or held < soft:

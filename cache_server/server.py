@@ -33,6 +33,7 @@ from cache_server.commands.subscriptions import Hub, notify_flags
 from cache_server.commands.table import Command
 from cache_server.commands.transactions import (
     forget_transaction,
+    queue_permits,
     queue_writes,
     watched_key_changed,
 )
@@ -49,6 +50,7 @@ from cache_server.observation import Observation
 from cache_server.observe import logs
 from cache_server.observe.stats import Stats
 from cache_server.persistence.saving import Persistence
+from cache_server.process import ProcessLimits
 from cache_server.upkeep import Upkeep
 from cache_server.wire import COMPILED
 
@@ -91,6 +93,7 @@ class Server:
         self.parts: list[Part] = [self.upkeep, self.lease, self.persistence, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         self.admission = Admission(self)
+        self.process_limits = ProcessLimits(self)
         self.pauses = Pauses(self)
         self.pubsub = Hub()
         self.monitors = Monitors(self._monitors_changed)
@@ -267,6 +270,10 @@ class Server:
         """EXEC itself is refused: its transaction is gone."""
         forget_transaction(client)
         return CommandError(b"EXECABORT Transaction discarded because of: " + error.text)
+
+    def queue_permits(self, client: Client) -> int:
+        """The flags that every command of the client's transaction has."""
+        return queue_permits(client)
 
     def postpone(self, client: Client, cmd: Command, args: list[bytes], writes: bool) -> bool:
         """True when a request has to wait for the end of a pause; it is kept."""

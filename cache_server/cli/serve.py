@@ -128,6 +128,7 @@ async def _serve(config: Config) -> int:
     try:
         for old, new in config.renames:
             rename_command(server.dispatcher, old, new)
+        server.process_limits.begin()
         server.listeners.bind()
     except ConfigError as error:
         sys.stderr.write(ConfigFileError(str(error)).report)

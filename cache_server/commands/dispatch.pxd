@@ -44,7 +44,7 @@ cdef class Dispatcher:
     cdef _execute_gated(self, Client client, Command cmd, list args)
     cdef _execute_muted(self, Client client, Command cmd, list args)
     cdef _refused(self, Client client, Command cmd, error)
-    @cython.locals(flags=int, gates=int)
+    @cython.locals(flags=int, gates=int, permits=int)
     cdef _admit(self, Client client, Command cmd, list args)
     cdef _admit_write(self, int gates)
     cdef _queue(self, Client client, Command cmd, list args)

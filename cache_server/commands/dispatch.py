@@ -26,7 +26,7 @@ from cache_server.constants import COMMAND_SPELLINGS_MAX, LATENCY_BUCKETS
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import Keyspace
 from cache_server.wire import Stopwatch
-from cache_server.wire.replies import NO_REPLY, QUEUED
+from cache_server.wire.replies import NO_REPLY, QUEUED, Raw
 
 log = logging.getLogger("cache_server")
 
@@ -259,7 +259,8 @@ class Dispatcher:
             value = self._refused(client, cmd, error)
         if client.flags & (states.REPLY_OFF | states.REPLY_SKIP):
             client.flags &= ~states.REPLY_SKIP
-            return NO_REPLY
+            # What (un)subscribing answers are messages, not replies.
+            return value if type(value) is Raw else NO_REPLY
         return value
 
     def _refused(self, client: Any, cmd: Command | None, error: CommandError) -> CommandError:
@@ -296,11 +297,14 @@ class Dispatcher:
                 f"ERR Can't execute '{cmd.full_name}': only (P|S)SUBSCRIBE / "
                 "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
             )
-        if gates & GATE_STALE and not cmd.flags & rows.STALE:
+        permits = cmd.flags
+        if cmd.name == "exec" and client.queue is not None:
+            permits &= server.queue_permits(client)
+        if gates & GATE_STALE and not permits & rows.STALE:
             raise CommandError(
                 b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
             )
-        if gates & GATE_LOADING and not cmd.flags & rows.LOADING:
+        if gates & GATE_LOADING and not permits & rows.LOADING:
             raise CommandError(b"LOADING Redis is loading the dataset in memory")
         if gates & GATE_BUSY and not cmd.flags & rows.ALLOW_BUSY:
             raise CommandError(

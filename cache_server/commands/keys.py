@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.commands.table import Command, container_only
+from cache_server.commands.transactions import data_replaced
 from cache_server.datatypes import scanning, values
 from cache_server.datatypes.arguments import INT64_MAX, INT64_MIN, parse_int, parse_integer
 from cache_server.datatypes.strings import invalid_expire
@@ -20,6 +21,7 @@ from cache_server.keyspace import eviction
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_KEY_MISS
 from cache_server.keyspace.expiry import already_past
 from cache_server.structures import glob
+from cache_server.structures.table import Table
 from cache_server.wire.replies import OK, Status
 
 _SAME_OBJECT = b"ERR source and destination objects are the same"
@@ -69,9 +71,7 @@ def _flush(ctx: Any, databases: list[Any], args: list[bytes]) -> None:
     if len(args) == 2:
         gradually = args[1].lower() == b"async"
     for db in databases:
-        for key in list(db.watched):
-            if key in db.table:
-                db.touched(key)
+        data_replaced(db, Table())
         if gradually:
             ctx.server.upkeep.lazy_free.take(db.table)
         ctx.keyspace.dirty += db.clear()
@@ -270,10 +270,8 @@ def swapdb_command(ctx: Any, args: list[bytes]) -> Any:
 
 def swap_databases(one: Any, two: Any) -> None:
     """Exchanges the data of two databases; who watches or waits stays with the number."""
-    for db in (one, two):
-        for key in list(db.watched):
-            if key in one.table or key in two.table:
-                db.touched(key)
+    data_replaced(one, two.table)
+    data_replaced(two, one.table)
     one.table, two.table = two.table, one.table
     one.volatile, two.volatile = two.volatile, one.volatile
     one.avg_ttl_ms, two.avg_ttl_ms = two.avg_ttl_ms, one.avg_ttl_ms

@@ -110,6 +110,14 @@ def queue_writes(ctx: Any) -> bool:
     return any(cmd.flags & WRITE for cmd, _ in ctx.queue)
 
 
+def queue_permits(ctx: Any) -> int:
+    """The flags that every queued command has."""
+    flags = -1
+    for cmd, _ in ctx.queue:
+        flags &= cmd.flags
+    return flags
+
+
 def queue_replicates(ctx: Any) -> bool:
     """Whether anything queued may end in the stream."""
     return any(cmd.flags & (WRITE | MAY_REPLICATE) for cmd, _ in ctx.queue)
@@ -127,6 +135,26 @@ def watched_key_changed(db: Any, key: bytes) -> None:
             watchers[client] = False
         else:
             client.flags |= states.DIRTY_CAS
+
+
+def data_replaced(db: Any, table: Any) -> None:
+    """To be called before `table` takes the place of the database's keys (a flush, a swap).
+
+    Who watches a key that is there before or after loses the transaction, unless the key was
+    expired when it was watched and is gone or expired now."""
+    now_ms = db.keyspace.now_ms
+    for key, watchers in db.watched.items():
+        entry = table.get(key)
+        if entry is None and key not in db.table:
+            continue
+        stays_expired = entry is not None and 0 < entry.expire_ms <= now_ms
+        for client, expired in watchers.items():
+            if expired and (entry is None or stays_expired):
+                watchers[client] = stays_expired
+            elif stays_expired and key not in db.table:
+                watchers[client] = True
+            else:
+                client.flags |= states.DIRTY_CAS
 
 
 def _is_expired(db: Any, key: bytes) -> bool:
