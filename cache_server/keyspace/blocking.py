@@ -209,12 +209,6 @@ class Blocking:
             self._reported.add((db.index, key))
             self._dispatcher.ready_keys.append((db, key))
 
-    def scan_database(self, db: Any) -> None:
-        """Reports all keys waited for that are there: the database's contents were exchanged."""
-        for key in db.blocked:
-            if db.peek(key) is not None:
-                self.key_ready(db, key)
-
     def serve(self) -> None:
         """Runs the requests that wait for keys that are ready, until none is left that can be."""
         if self._serving:

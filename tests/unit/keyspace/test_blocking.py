@@ -238,21 +238,6 @@ def test_a_transaction_a_script_and_the_leaders_stream_do_not_wait(flag: int) ->
     assert len(node.blocking) == 0
 
 
-def test_exchanged_databases_are_searched_for_keys_waited_for() -> None:
-    node = Node()
-    waiter = node.client()
-    waiter(b"take", b"k", b"0")
-    first, second = node.keyspace.databases
-    giver = node.client()
-    giver.context.db = second
-    giver(b"give", b"k", b"v")
-    assert waiter.replies == []
-    first.table, second.table = second.table, first.table
-    node.blocking.scan_database(first)
-    node.dispatcher.finish_unit()
-    assert waiter.replies == [[b"k", b"v"]]
-
-
 def test_waiting_for_an_event_ends_with_unblock_or_the_timeouts_own_reply() -> None:
     node = Node()
     one, two = node.client(), node.client()
