@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -134,6 +135,7 @@ class Peer:
     def __init__(self, *replies: bytes) -> None:
         self.replies = list(replies)
         self.received = b""
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Address:
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -141,15 +143,18 @@ class Peer:
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
+        for writer in self.writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
+        self.writers.append(writer)
         while data := await reader.read(4096):
             for _ in range(data.count(b"*")):
                 if self.replies:
                     writer.write(self.replies.pop(0))
             self.received += data
-        writer.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -224,7 +229,7 @@ def test_a_subscribed_link_hears_hellos_and_bad_bytes_close_only_it() -> None:
             machine.actions = [OpenLink(4, LinkKind.PUBSUB, "m", address, 1000)]
             driver.receive(HelloReceived(None, b""))
             await until(lambda: HelloReceived(4, b"hi") in machine.events)
-            peer.writer.write(b"?rubbish\r\n")
+            peer.writers[0].write(b"?rubbish\r\n")
             await until(lambda: any(isinstance(e, LinkClosed) for e in machine.events))
             driver.stop()
 
