@@ -16,7 +16,7 @@ from cache_server import client as states
 from cache_server.commands import table as rows
 from cache_server.commands.dispatch import GATE_LOADING, GATE_MEMORY, GATE_PAUSED, NOT_QUEUED
 from cache_server.errors import CommandError
-from cache_server.keyspace.database import Database
+from cache_server.keyspace.database import EXPIRE_DELETE, Database
 from cache_server.keyspace.eviction import Eviction
 from cache_server.keyspace.expiry import ActiveExpiry
 from cache_server.keyspace.lazy_free import LazyFree
@@ -109,6 +109,8 @@ class Upkeep:
             dispatcher.gates &= ~GATE_MEMORY
 
     def _expired(self, db: Database, key: bytes) -> None:
+        if self.server.keyspace.expire_mode != EXPIRE_DELETE:
+            return  # a follower's own key: its followers never saw it
         lazily = self.server.config.lazyfree_lazy_expire
         self.server.propagation.add(db.index, [b"UNLINK" if lazily else b"DEL", key])
 

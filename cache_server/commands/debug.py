@@ -71,7 +71,7 @@ def _object(ctx: Any, args: list[bytes]) -> Any:
     form = encoding(value).decode()
     idle_s = max(0, ctx.keyspace.now_ms - entry.access) // 1000
     text = (
-        f"Value at:{id(value):#x} refcount:1 encoding:{form} "
+        f"Value at:{id(entry):#x} refcount:1 encoding:{form} "
         f"serializedlength:{len(dump_value(value)) - _DUMP_FRAME_BYTES} "
         f"lru:{entry.access // 1000 & 0xFFFFFF} lru_seconds_idle:{idle_s}"
     )

@@ -24,6 +24,9 @@ from cache_server.structures import glob
 from cache_server.structures.table import Table
 from cache_server.wire.replies import OK, Status
 
+#: Keys that RANDOMKEY looks at before it gives up.
+_RANDOM_TRIES = 100
+
 _SAME_OBJECT = b"ERR source and destination objects are the same"
 _NO_DATABASE = b"ERR DB index is out of range"
 
@@ -114,8 +117,13 @@ def dbsize_command(ctx: Any, args: list[bytes]) -> int:
 
 
 def randomkey_command(ctx: Any, args: list[bytes]) -> bytes | None:
-    """RANDOMKEY"""
-    return ctx.db.random_key()  # type: ignore[no-any-return]
+    """RANDOMKEY: null also when many keys in turn were due but cannot be deleted here."""
+    db = ctx.db
+    for _ in range(_RANDOM_TRIES):
+        key: bytes | None = db.table.random_key(ctx.keyspace.rng)
+        if key is None or _alive(ctx, key) is not None:
+            return key
+    return None
 
 
 def keys_command(ctx: Any, args: list[bytes]) -> list[bytes]:
@@ -142,8 +150,18 @@ def scan_command(ctx: Any, args: list[bytes]) -> list[Any]:
     if matches is not None:
         keys = [key for key in keys if matches(key)]
     if options.type_name is not None or db.volatile.used:
-        keys = [key for key in keys if _is_of_type(db.find(key), options.type_name)]
+        keys = [key for key in keys if _is_of_type(_alive(ctx, key), options.type_name)]
     return scanning.scan_reply(cursor, keys)
+
+
+def _alive(ctx: Any, key: bytes) -> Any:
+    """The entry, if it is not due. A deletion here is no part of a unit: it is its own, unless a
+    transaction runs, because the command reads keys that nobody named."""
+    entry = ctx.db.find(key)
+    propagation = ctx.server.propagation
+    if entry is None and propagation.pending and ctx.server.dispatcher.depth == 1:
+        propagation.finish_unit()
+    return entry
 
 
 def _is_of_type(entry: Any, name: bytes | None) -> bool:

@@ -18,6 +18,7 @@ cdef class Keyspace:
     cdef public long long expired_keys
     cdef public int notify_flags
     cdef public int expire_mode
+    cdef public set own_expiries
     cdef public bint lfu
     cdef public object on_lfu_access
     cdef public object on_expired

@@ -86,6 +86,9 @@ class Keyspace:
         self.expired_keys = 0
         self.notify_flags = 0
         self.expire_mode = EXPIRE_DELETE
+        #: keys to which a client of a writable follower gave an expiry: the leader knows nothing
+        #: of them, so the follower itself deletes them (database number, key)
+        self.own_expiries: set[tuple[int, bytes]] = set()
         self.lfu = False
         self.on_lfu_access: Callable[[int], int] = int
         self.on_expired: Callable[[Database, bytes], None] = _ignore
@@ -250,6 +253,8 @@ class Database:
         entry.expire_ms = expire_ms
         if expire_ms:
             self.volatile.set(key, entry)
+            if self.keyspace.expire_mode == EXPIRE_HIDE:
+                self.keyspace.own_expiries.add((self.index, key))
         else:
             self.volatile.discard(key)
 
@@ -276,14 +281,6 @@ class Database:
         """Says that a key clients may be blocked on got something for them."""
         if self.blocked and key in self.blocked:
             self.keyspace.on_ready(self, key)
-
-    def random_key(self) -> bytes | None:
-        """A live key at random; None when there is none (or none was found among many expired)."""
-        for _ in range(100):
-            key: bytes | None = self.table.random_key(self.keyspace.rng)
-            if key is None or self.find(key) is not None:
-                return key
-        return None
 
     def clear(self) -> int:
         """Drops all keys at once; returns how many there were."""

@@ -12,8 +12,8 @@ and the walk goes on until its budget of time is spent.
     due keys thought acceptable             10 %     1 %
 
 A fast cycle, run between two slow ones while the last was cut short or too much was due, has a
-millisecond or so. Only who owns expiry runs the cycle: a follower waits for its leader's DEL, and
-nothing is deleted while clients are paused.
+millisecond or so. Only who owns expiry runs the cycle: a follower waits for its leader's DEL, but
+for the keys that its own clients wrote, and nothing is deleted while clients are paused.
 
 Invariants: a cycle ends within its budget plus one round; a deletion is its own unit in the stream.
 
@@ -23,6 +23,7 @@ Source: https://redis.io/docs/latest/commands/expire/, "How Redis expires keys".
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from cache_server.keyspace.database import EXPIRE_DELETE, Database, Entry, Keyspace
@@ -88,7 +89,11 @@ class ActiveExpiry:
 
     def _cycle(self, budget_us: int) -> None:
         keyspace = self.keyspace
-        if not self.enabled or keyspace.expire_mode != EXPIRE_DELETE:
+        if not self.enabled:
+            return
+        if keyspace.own_expiries:
+            self._expire_own()
+        if keyspace.expire_mode != EXPIRE_DELETE:
             return
         databases = keyspace.databases
         count = len(databases) if self.cut_short else min(DATABASES_PER_CYCLE, len(databases))
@@ -106,6 +111,21 @@ class ActiveExpiry:
         self.time_used_us += self.clock_us() - started_us
         share = due / looked_at if looked_at else 0.0
         self.stale_share = share * 0.05 + self.stale_share * 0.95
+
+    def _expire_own(self) -> None:
+        """Deletes due keys among those that a writable follower's clients wrote."""
+        keyspace = self.keyspace
+        if keyspace.expire_mode == EXPIRE_DELETE:
+            keyspace.own_expiries.clear()  # a leader's walk finds them all
+            return
+        for index, key in list(islice(keyspace.own_expiries, KEYS_PER_ROUND * ROUNDS_PER_CLOCK)):
+            db = keyspace.databases[index]
+            entry: Entry = db.volatile.get(key)
+            if entry is not None and entry.expire_ms >= keyspace.now_ms:
+                continue
+            keyspace.own_expiries.discard((index, key))
+            if entry is not None:
+                db.expire_now(key)
 
     def _walk(self, db: Database, deadline_us: int) -> tuple[int, int]:
         """Rounds over one database; how many keys were looked at, and how many were due."""

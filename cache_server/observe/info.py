@@ -239,7 +239,7 @@ def stats_fields(server: Any) -> Fields:
         ("latest_fork_usec", stats.latest_fork_us),
         ("total_forks", stats.forks),
         ("migrate_cached_sockets", 0),
-        ("slave_expires_tracked_keys", 0),
+        ("slave_expires_tracked_keys", len(keyspace.own_expiries)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
         ("active_defrag_key_hits", 0),

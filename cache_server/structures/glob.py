@@ -21,6 +21,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+#: A pattern with more stars than this matches nothing, as in Redis.
+STARS_MAX = 1000
+
 #: Longer patterns are walked, not turned into an expression, in bytes.
 _EXPRESSION_BYTES_MAX = 512
 
@@ -45,6 +48,8 @@ def matcher(pattern: bytes, nocase: bool = False) -> Callable[[bytes], object]:
     if len(pattern) <= _EXPRESSION_BYTES_MAX:
         return _expression(pattern, nocase)
     elements = parse(pattern, nocase)
+    if elements[:-1].count(_STAR) > STARS_MAX:
+        return lambda _: False
     return lambda text: walk(elements, text.lower() if nocase else text)
 
 

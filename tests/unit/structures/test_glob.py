@@ -84,6 +84,11 @@ def test_any_bytes_are_a_pattern(pattern: bytes, text: bytes) -> None:
     assert glob.match(pattern, text) is glob.walk(glob.parse(pattern), text)
 
 
+def test_more_stars_than_redis_takes_match_nothing() -> None:
+    assert glob.match(b"*?" * glob.STARS_MAX, b"a" * 2000)
+    assert not glob.match(b"*?" * (glob.STARS_MAX + 1), b"a" * 2000)
+
+
 @pytest.mark.parametrize("length", [30, 600])
 def test_many_stars_take_no_exponential_time(length: int) -> None:
     pattern = b"a*" * length + b"b"
