@@ -42,7 +42,7 @@ from cache_server.wire.replies import NULL_ARRAY, OK
 #: Most items in one chunk: what a removal at its left end moves (4 KiB of pointers).
 LIST_CHUNK_ITEMS = 512
 #: An end with so many items takes no further push: what an insertion at its left end moves.
-LIST_END_ITEMS = 128
+LIST_END_ITEMS = 64
 _CHUNK = LIST_CHUNK_ITEMS
 _END = LIST_END_ITEMS
 #: Bytes of a list object with its first chunk, and of each further one, without items.
