@@ -158,8 +158,10 @@ def flat(members: list[bytes], scores: list[float]) -> list[Any]:
 
 
 def fitted(ctx: Any, pairs: Iterable[tuple[bytes, float]]) -> SortedSet:
-    """A sorted set made by a command: its encoding follows the settings in force."""
-    zset = SortedSet(pairs)
+    """A sorted set made by a command: its encoding follows the settings in force.
+
+    As when members are added to a listpack, minus zero becomes zero."""
+    zset = SortedSet((member, score + 0.0) for member, score in pairs)
     config = ctx.config
     zset.fit(config.zset_max_listpack_entries, config.zset_max_listpack_value)
     return zset
