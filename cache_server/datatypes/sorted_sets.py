@@ -369,13 +369,13 @@ def _parse_multiple(args: list[bytes], first: int) -> tuple[list[bytes], bool, i
 def _pop_from_first(ctx: Any, keys: list[bytes], highest: bool, count: int) -> Any:
     """Key, members and scores from the first key that has any; None where none has.
 
-    Followers get it as ZPOPMIN or ZPOPMAX."""
+    Followers get it as ZPOPMIN or ZPOPMAX; `count` 0 is one member, popped without a count."""
     for key in keys:
         zset: SortedSet | None = ctx.db.write_as(key, SortedSet)
         if zset is not None:
-            members, scores = _pop(ctx, key, zset, highest, count)
+            members, scores = _pop(ctx, key, zset, highest, count or 1)
             effect = [b"ZPOPMAX" if highest else b"ZPOPMIN", key]
-            if count != 1 or len(members) != 1:
+            if count:
                 effect.append(b"%d" % len(members))
             ctx.propagate(*effect)
             return key, members, scores
@@ -410,7 +410,7 @@ def bzmpop_command(ctx: Any, args: list[bytes]) -> Any:
 def _bzpop(ctx: Any, args: list[bytes], highest: bool) -> Any:
     timeout_ms = parse_timeout_ms(args[-1], in_seconds=True, now_ms=ctx.keyspace.now_ms)
     keys = args[1:-1]
-    popped = _pop_from_first(ctx, keys, highest, 1)
+    popped = _pop_from_first(ctx, keys, highest, 0)
     if popped is not None:
         key, members, scores = popped
         return [key, members[0], scores[0]]

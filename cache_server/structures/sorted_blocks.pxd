@@ -33,6 +33,7 @@ cdef class SortedBlocks:
     @cython.locals(block=Py_ssize_t, index=Py_ssize_t)
     cpdef Py_ssize_t rank(self, score, bytes member) except -1
     cpdef Py_ssize_t rank_of_score(self, score, bint after) except -1
+    @cython.locals(low=Py_ssize_t, high=Py_ssize_t, middle=Py_ssize_t, members=list)
     cpdef Py_ssize_t rank_of_name(self, bytes member, bint after) except -1
     @cython.locals(block=Py_ssize_t, index=Py_ssize_t)
     cpdef tuple at(self, Py_ssize_t rank)

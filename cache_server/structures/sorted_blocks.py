@@ -37,6 +37,7 @@ score is NaN: it has no place in an order."""
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from math import inf, nextafter
 from typing import Any
@@ -204,10 +205,20 @@ class SortedBlocks:
     def rank_of_name(self, member: bytes, after: bool) -> int:
         """How many members are below `member` (or up to it), in a set whose scores are all equal.
 
-        Where they are not, an order by name means nothing: the lowest score counts."""
-        if self.used == 0:
-            return 0
-        return self.rank(self.scores[0][0], member + b"\0" if after else member)
+        Scores are not looked at: where they differ, the answer means something only if members are
+        in the order of their names nevertheless."""
+        name = member + b"\0" if after else member
+        low = 0
+        high = len(self.members) - 1
+        while low < high:
+            middle = (low + high) >> 1
+            members = self.members[middle]
+            if members[len(members) - 1] < name:
+                low = middle + 1
+            else:
+                high = middle
+        members = self.members[low]
+        return self._before(low) + bisect_left(members, name)
 
     def at(self, rank: int) -> tuple[bytes, float]:
         """The pair of this rank, counted from 0. Raises IndexError."""

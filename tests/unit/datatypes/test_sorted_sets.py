@@ -151,6 +151,12 @@ def test_ranges_by_name_are_in_order_of_bytes(
     assert call("ZRANGE", "z", 0, -1) == [name for name in sorted(names) if name not in inside]
 
 
+def test_a_range_by_name_looks_at_no_score(call: Caller) -> None:
+    call("ZADD", "z", 1, "a", 2, "b", 3, "c", 4, "d")
+    assert call("ZRANGE", "z", "[b", "[c", "BYLEX") == [b"b", b"c"]
+    assert call("ZRANGESTORE", "out", "z", "(a", "+", "BYLEX") == 3
+
+
 _SCORED = st.dictionaries(
     st.sampled_from([b"%d" % n for n in range(12)]), st.integers(-5, 5).map(float), max_size=8
 )
@@ -236,7 +242,7 @@ def test_storing_nothing_deletes_the_destination(call: Caller) -> None:
 def test_pops_from_several_keys_reach_followers_as_plain_pops(call: Caller) -> None:
     call("ZADD", "z", 1, "a", 2, "b", 3, "c", 4, "d", 5, "e")
     assert call("ZMPOP", 2, "nokey", "z", "MIN") == [b"z", [[b"a", 1.0]]]
-    assert call.effects == [[b"ZPOPMIN", b"z"]]
+    assert call.effects == [[b"ZPOPMIN", b"z", b"1"]]
     assert call("ZMPOP", 1, "z", "MAX", "COUNT", 2) == [b"z", [[b"e", 5.0], [b"d", 4.0]]]
     assert call.effects == [[b"ZPOPMAX", b"z", b"2"]]
     assert call("BZPOPMIN", "nokey", "z", 0) == [b"z", b"b", 2.0]
