@@ -30,6 +30,7 @@ cdef class ReplyWriter:
     cpdef write_command(self, list args)
     cpdef write(self, value)
     cdef write_rare(self, object kind, value)
+    cdef int write_double(self, double value) except -1
     cdef int head(self, char mark, long long count) except -1
     cdef int bulk(self, const char *data, Py_ssize_t length) except -1
     cdef write_list(self, char mark, list values, Py_ssize_t count)

@@ -19,6 +19,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from libc.math cimport fabs, signbit
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from cache_server.constants import (

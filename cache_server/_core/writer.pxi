@@ -95,11 +95,7 @@ cdef class ReplyWriter:
             else:
                 self.head(c':', 1 if value else 0)
         elif kind is float:
-            text = format_double(value)
-            if resp3:
-                self.write_raw(b"," + text + b"\r\n")
-            else:
-                self.bulk(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+            self.write_double(value)
         elif kind is Map:
             self.write_list(c'%' if resp3 else c'*', <list>value, len(value) // (2 if resp3 else 1))
         elif kind is SetReply:
@@ -117,6 +113,20 @@ cdef class ReplyWriter:
             self.write_error(value.text)
         elif value is not NO_REPLY:
             raise TypeError(f"not a reply: {value!r}")
+
+    cdef int write_double(self, double value) except -1:
+        """A double as `format_double` prints it; whole numbers, which most scores are, at once."""
+        cdef char digits[32]
+        cdef Py_ssize_t length
+        if fabs(value) < 1e15 and value == <double><long long>value and (value != 0 or not signbit(value)):
+            length = format_integer(digits, <long long>value)
+            text = digits[:length]
+        else:
+            text = format_double(value)
+        if self.protocol == 3:
+            self.write_raw(b"," + text + b"\r\n")
+            return 0
+        return self.bulk(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
 
     cdef int head(self, char mark, long long count) except -1:
         cdef Buffer b = self.buffer

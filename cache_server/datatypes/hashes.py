@@ -123,7 +123,7 @@ def hset_command(ctx: Any, args: list[bytes]) -> int:
             added += 1
     if fields.packed:
         _unpack_if_large(ctx, fields, args, 2)
-    db.changed(key, NOTIFY_HASH, b"hset", (count - 2) // 2)
+    db.changed(key, NOTIFY_HASH, b"hset", count // 2 - 1)
     return added
 
 

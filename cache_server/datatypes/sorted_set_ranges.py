@@ -68,6 +68,13 @@ def _name_end(word: bytes) -> tuple[int, bytes]:
     raise CommandError(b"ERR min or max not valid string range item")
 
 
+def _clipped(first: int, last: int, size: int) -> tuple[int, int]:
+    """Ranks `first` to `last`, from the end where negative, as `start` to before `stop`."""
+    start = max(0, first + size if first < 0 else first)
+    stop = min(size, (last + size if last < 0 else last) + 1)
+    return start, max(start, stop)
+
+
 class Range:
     """The two ends of a range, parsed before any key is looked at. Raises CommandError."""
 
@@ -93,11 +100,9 @@ class Range:
             start = self._rank_of_name(zset, self.low, _EXCLUDED)
             stop = self._rank_of_name(zset, self.high, _INCLUDED)
         else:
-            size = len(zset)
-            start = max(0, self.low + size if self.low < 0 else self.low)
-            stop = min(size, (self.high + size if self.high < 0 else self.high) + 1)
+            start, stop = _clipped(self.low, self.high, len(zset))
             if self.reverse:
-                start, stop = size - stop, size - start
+                start, stop = len(zset) - stop, len(zset) - start
         return start, max(start, stop)
 
     @staticmethod
@@ -203,13 +208,32 @@ def _read_range(ctx: Any, args: list[bytes], kind: int, reverse: bool | None) ->
     return nested(ctx, members, scores)
 
 
+def _read_ranks(ctx: Any, args: list[bytes], reverse: bool) -> list[bytes]:
+    """ZRANGE and ZREVRANGE without options: the common form."""
+    first, last = parse_integer(args[2]), parse_integer(args[3])
+    zset: SortedSet | None = ctx.db.read_as(args[1], SortedSet)
+    if zset is None:
+        return []
+    size = zset.scores.used
+    start, stop = _clipped(first, last, size)
+    if not reverse:
+        return zset.order.member_slice(start, stop)
+    members = zset.order.member_slice(size - stop, size - start)
+    members.reverse()
+    return members
+
+
 def zrange_command(ctx: Any, args: list[bytes]) -> list[Any]:
     """ZRANGE key start stop [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES]"""
+    if len(args) == 4:
+        return _read_ranks(ctx, args, False)
     return _read_range(ctx, args, AUTO, None)
 
 
 def zrevrange_command(ctx: Any, args: list[bytes]) -> list[Any]:
     """ZREVRANGE key start stop [WITHSCORES]"""
+    if len(args) == 4:
+        return _read_ranks(ctx, args, True)
     return _read_range(ctx, args, BY_RANK, True)
 
 

@@ -4,6 +4,9 @@ from cache_server.keyspace.database cimport Database
 from cache_server.structures.sorted_blocks cimport SortedBlocks
 from cache_server.structures.table cimport Table
 
+cdef int _NX, _XX, _GT, _LT, _CH, _INCR
+cdef int _REFUSED, _SAME, _ADDED, _UPDATED
+
 @cython.final
 cdef class SortedSet:
     cdef public Table scores
@@ -18,11 +21,16 @@ cdef class SortedSet:
 
 cpdef bint remove_if_empty(Database db, bytes key, SortedSet zset) except *
 cdef _parse_score(bytes word)
-@cython.locals(db=Database, zset=SortedSet, added=Py_ssize_t, updated=Py_ssize_t, index=Py_ssize_t,
-               member=bytes)
-cdef _add(Client ctx, bytes key, list scores, list members, int options)
-cdef bint _allowed(int options, score, current) except *
+cdef SortedSet _opened(Database db, bytes key)
+@cython.locals(new=double, old=double)
+cdef int _put(Client ctx, SortedSet zset, bytes member, score, int options) except -1
+@cython.locals(zset=SortedSet, added=Py_ssize_t, updated=Py_ssize_t, index=Py_ssize_t, outcome=int)
+cdef _add(Client ctx, bytes key, list members, list scores, int options)
+@cython.locals(zset=SortedSet, outcome=int)
+cdef _increment(Client ctx, bytes key, bytes member, score, int options)
+cdef bint _allowed(int options, double score, double current) except *
 cdef _unpack_if_large(Client ctx, SortedSet zset, bytes member)
+@cython.locals(options=int, first=Py_ssize_t, index=Py_ssize_t, outcome=int)
 cpdef zadd_command(Client ctx, list args)
 cpdef zincrby_command(Client ctx, list args)
 @cython.locals(db=Database, zset=SortedSet, removed=Py_ssize_t, index=Py_ssize_t)

@@ -45,6 +45,12 @@ _GT = 4
 _LT = 8
 _CH = 16
 _INCR = 32
+# What came of giving a member a score.
+_REFUSED = 0
+_SAME = 1
+_ADDED = 2
+_UPDATED = 3
+
 _OPTIONS = {b"nx": _NX, b"xx": _XX, b"gt": _GT, b"lt": _LT, b"ch": _CH, b"incr": _INCR}
 
 
@@ -213,60 +219,90 @@ def _parse_options(args: list[bytes]) -> tuple[int, int]:
 def zadd_command(ctx: Any, args: list[bytes]) -> Any:
     """ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]"""
     if len(args) == 4 and args[2] < b"A":  # no option: the common form
-        return _add(ctx, args[1], [_parse_score(args[2])], [args[3]], 0)
+        score = _parse_score(args[2])
+        outcome = _put(ctx, _opened(ctx.db, args[1]), args[3], score, 0)
+        if outcome != _SAME:
+            ctx.db.changed(args[1], NOTIFY_ZSET, b"zadd")
+        return 1 if outcome == _ADDED else 0
     options, first = _parse_options(args)
     scores = [_parse_score(args[index]) for index in range(first, len(args), 2)]
-    return _add(ctx, args[1], scores, args[first + 1 :: 2], options)
+    members = args[first + 1 :: 2]
+    if options & _INCR:
+        return _increment(ctx, args[1], members[0], scores[0], options)
+    return _add(ctx, args[1], members, scores, options)
 
 
 def zincrby_command(ctx: Any, args: list[bytes]) -> Any:
     """ZINCRBY key increment member: the new score"""
-    return _add(ctx, args[1], [_parse_score(args[2])], [args[3]], _INCR)
+    return _increment(ctx, args[1], args[3], _parse_score(args[2]), 0)
 
 
-def _add(ctx: Any, key: bytes, scores: list[float], members: list[bytes], options: int) -> Any:
-    """ZADD and ZINCRBY once their words are known; returns the reply."""
-    db = ctx.db
+def _opened(db: Any, key: bytes) -> SortedSet:
+    """The sorted set at `key` for changing, made where there is none. Raises WRONGTYPE."""
     zset: SortedSet | None = db.write_as(key, SortedSet)
     if zset is None:
-        if options & _XX:
-            return None if options & _INCR else 0
         zset = SortedSet()
         db.put(key, zset)
+    return zset
+
+
+def _put(ctx: Any, zset: SortedSet, member: bytes, score: float, options: int) -> int:
+    """Gives the member a score as the options allow; returns what came of it."""
+    known = zset.scores.get(member)
+    if known is None:
+        if options & _XX:
+            return _REFUSED
+        if zset.packed:
+            score += 0.0  # a listpack holds whole scores as integers: there is no minus zero
+        zset.scores.set(member, score)
+        zset.order.add(score, member)
+        if zset.packed:
+            _unpack_if_large(ctx, zset, member)
+        return _ADDED
+    new = score
+    old = known
+    if options and (options & _NX or not _allowed(options, new, old)):
+        return _REFUSED
+    if new == old:
+        return _SAME
+    zset.scores.set(member, score)
+    zset.order.move(known, score, member)
+    return _UPDATED
+
+
+def _add(ctx: Any, key: bytes, members: list[bytes], scores: list[float], options: int) -> int:
+    """ZADD without INCR: how many were added, with CH also how many were updated."""
+    if options & _XX and ctx.db.write_as(key, SortedSet) is None:
+        return 0
+    zset = _opened(ctx.db, key)
     added = updated = 0
-    result: float | None = None
     for index in range(len(members)):
-        score = scores[index]
-        member = members[index]
-        current = zset.scores.get(member)
-        if current is None:
-            if options & _XX:
-                continue
-            if zset.packed:
-                score += 0.0  # a listpack holds whole scores as integers: there is no minus zero
-            zset.scores.set(member, score)
-            zset.order.add(score, member)
-            if zset.packed:
-                _unpack_if_large(ctx, zset, member)
+        outcome = _put(ctx, zset, members[index], scores[index], options)
+        if outcome == _ADDED:
             added += 1
-        else:
-            if options:
-                if options & _INCR:
-                    score += current
-                    if score != score:
-                        raise CommandError(b"ERR resulting score is not a number (NaN)")
-                if options & _NX or not _allowed(options, score, current):
-                    continue
-            if score != current:
-                zset.scores.set(member, score)
-                zset.order.move(current, score, member)
-                updated += 1
-        result = score
+        elif outcome == _UPDATED:
+            updated += 1
     if added or updated:
-        db.changed(key, NOTIFY_ZSET, b"zincr" if options & _INCR else b"zadd", added + updated)
-    if options & _INCR:
-        return result
+        ctx.db.changed(key, NOTIFY_ZSET, b"zadd", added + updated)
     return added + updated if options & _CH else added
+
+
+def _increment(ctx: Any, key: bytes, member: bytes, score: float, options: int) -> float | None:
+    """ZINCRBY, and ZADD with INCR: the new score, None where an option refuses it."""
+    zset: SortedSet | None = ctx.db.write_as(key, SortedSet)
+    if zset is None:
+        if options & _XX:
+            return None
+        zset = _opened(ctx.db, key)
+    known = zset.scores.get(member)
+    if known is not None and not options & _NX:
+        score += known
+        if score != score:
+            raise CommandError(b"ERR resulting score is not a number (NaN)")
+    outcome = _put(ctx, zset, member, score, options)
+    if outcome in (_ADDED, _UPDATED):
+        ctx.db.changed(key, NOTIFY_ZSET, b"zincr")
+    return None if outcome == _REFUSED else score
 
 
 def _allowed(options: int, score: float, current: float) -> bool:
@@ -334,6 +370,10 @@ def _zpop(ctx: Any, args: list[bytes], highest: bool) -> list[Any]:
     zset: SortedSet | None = ctx.db.write_as(args[1], SortedSet)
     if zset is None or count == 0:
         return []
+    if count == 1 and zset.scores.used > 1 and len(args) == 2:
+        member, score = zset.pop(highest)
+        ctx.db.changed(args[1], NOTIFY_ZSET, b"zpopmax" if highest else b"zpopmin")
+        return [member, score]
     members, scores = _pop(ctx, args[1], zset, highest, count)
     if len(args) == 3:
         return nested(ctx, members, scores)
