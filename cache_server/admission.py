@@ -75,8 +75,12 @@ class Admission:
     # -- limits on what is not read ------------------------------------------------------------
 
     def check_output(self, connection: Any) -> None:
-        """Closes a client whose unread output is beyond client-output-buffer-limit."""
+        """Closes a client whose unread output is beyond client-output-buffer-limit.
+
+        Followers are left to replication, which counts what they have yet to be sent."""
         client = connection.client
+        if client.flags & states.FOLLOWER:
+            return
         limits = self.config.client_output_buffer_limit
         hard, soft, soft_seconds = limits.get(client_class(client), (0, 0, 0))
         held = connection.output_bytes

@@ -235,7 +235,7 @@ class Config:
         for setting in SETTINGS:
             value = self.value(setting)
             lines = setting.kind.lines(value)
-            shown = force or value != setting.default
+            shown = force or setting.kind.always_written or value != setting.default
             for line in lines:
                 rewriter.put(setting.name, f"{setting.name} {line}", shown)
             rewriter.forget(setting.name)

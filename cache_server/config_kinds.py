@@ -73,9 +73,11 @@ def quote(word: str) -> str:
 
 
 class Kind:
-    """How a setting's words become a value and back. `many_words` takes any number of words."""
+    """How a setting's words become a value and back. `many_words` takes any number of words;
+    `always_written`: a rewritten file says it even where it is the default."""
 
     many_words = False
+    always_written = False
 
     def parse(self, words: list[str]) -> Any:
         """The value for the words given. Raises ConfigError."""
@@ -121,6 +123,8 @@ class Text(Kind):
 
 class Directory(Kind):
     """The working folder: being in force means the process is in it."""
+
+    always_written = True
 
     def parse_word(self, word: str) -> str:
         return word
@@ -255,6 +259,7 @@ class SavePoints(Kind):
     """(seconds, changes) pairs. In a file each line adds to those before it; see `Config`."""
 
     many_words = True
+    always_written = True
 
     def parse(self, words: list[str]) -> list[tuple[int, int]]:
         if words == [""]:

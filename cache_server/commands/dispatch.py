@@ -317,7 +317,9 @@ class Dispatcher:
             return NO_REPLY
         if flags & states.MULTI and cmd.name not in NOT_QUEUED:
             return self._queue(client, cmd, args)
-        if gates & GATE_MONITOR and not cmd.flags & (rows.SKIP_MONITOR | rows.ADMIN):
+        # EXEC shows itself after what it ran.
+        hidden = cmd.flags & (rows.SKIP_MONITOR | rows.ADMIN) or cmd.name == "exec"
+        if gates & GATE_MONITOR and not hidden:
             server.feed_monitors(client, args)
         return None
 

@@ -48,6 +48,8 @@ def exec_command(ctx: Any, args: list[bytes]) -> Any:
     finally:
         ctx.flags &= ~(states.IN_EXEC | states.DENY_BLOCKING)
         ctx.propagate_nothing()  # the queue has propagated itself
+        if ctx.server.dispatcher.gates & GATE_MONITOR:
+            ctx.server.feed_monitors(ctx, args)
 
 
 def _run_queued(ctx: Any, cmd: Command, args: list[bytes]) -> Any:
