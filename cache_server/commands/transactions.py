@@ -32,6 +32,14 @@ def multi_command(ctx: Any, args: list[bytes]) -> Any:
 
 def exec_command(ctx: Any, args: list[bytes]) -> Any:
     """EXEC: null when a watched key changed, EXECABORT when a command was refused."""
+    try:
+        return _execute(ctx)
+    finally:
+        if ctx.server.dispatcher.gates & GATE_MONITOR:
+            ctx.server.feed_monitors(ctx, args)
+
+
+def _execute(ctx: Any) -> Any:
     if not ctx.flags & states.MULTI:
         raise CommandError(b"ERR EXEC without MULTI")
     queue = ctx.queue
@@ -48,8 +56,6 @@ def exec_command(ctx: Any, args: list[bytes]) -> Any:
     finally:
         ctx.flags &= ~(states.IN_EXEC | states.DENY_BLOCKING)
         ctx.propagate_nothing()  # the queue has propagated itself
-        if ctx.server.dispatcher.gates & GATE_MONITOR:
-            ctx.server.feed_monitors(ctx, args)
 
 
 def _run_queued(ctx: Any, cmd: Command, args: list[bytes]) -> Any:

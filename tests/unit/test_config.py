@@ -172,7 +172,7 @@ def test_a_rewrite_keeps_comments_replaces_lines_and_loads_again(tmp_path: Path)
     again = Config()
     again.load(str(path))
     for setting in SETTINGS:
-        assert again.value(setting) == config.value(setting), setting.name
+        assert again.show(setting.name) == config.show(setting.name), setting.name
     before = path.read_text()
     again.rewrite()
     assert path.read_text() == before
