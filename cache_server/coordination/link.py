@@ -22,9 +22,6 @@ from replication.failover.events import RespValue, WireError
 
 Command = tuple[bytes, ...]
 
-#: A node without a password answers AUTH with this; it lets us in all the same.
-_NO_PASSWORD_SET = "without any password configured"
-
 
 class LinkOwner(Protocol):
     """Who is told what happens on a link."""
@@ -72,6 +69,7 @@ class NodeLink(asyncio.Protocol):
         self._reader = ReplyReader()
         self._waiting: deque[int] = deque()
         self._introduced = 0
+        self._refusal = ""
         self._ready = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -157,9 +155,11 @@ class NodeLink(asyncio.Protocol):
 
     def _introduce(self, reply: RespValue) -> None:
         args = self._preamble[self._introduced]
-        if isinstance(reply, WireError) and _refuses(args, reply):
-            self._lost(f"{args[0].decode().lower()} was refused: {reply.text[:200]}")
-            return
+        if isinstance(reply, WireError):
+            self._refusal = self._refusal or reply.text[:200]
+            if _refuses(args, reply):
+                self._lost(f"the node does not let us in: {self._refusal}")
+                return
         self._introduced += 1
         self._note_ready()
 
@@ -191,9 +191,7 @@ class NodeLink(asyncio.Protocol):
 
 
 def _refuses(args: Command, reply: WireError) -> bool:
-    """Whether this answer to a part of the preamble makes the link useless."""
-    if args[0] == b"AUTH":
-        return _NO_PASSWORD_SET not in reply.text
-    if args[0] == b"SUBSCRIBE":
-        return True
-    return reply.text.startswith(("NOAUTH", "NOPERM"))
+    """Whether this answer to a part of the preamble makes the link useless.
+
+    A refused AUTH does not: the node may have no password (any more). What comes after it tells."""
+    return args[0] == b"SUBSCRIBE" or reply.text.startswith("NOAUTH")
