@@ -134,10 +134,8 @@ class SortedSet:
 
     def memory_bytes(self, samples: int) -> int:
         """An estimate from `samples` members (0: from all), in bytes."""
-        order = self.order
-        total = getsizeof(self) + getsizeof(order)
-        total += 2 * getsizeof(order.scores) + 2 * sum(map(getsizeof, order.scores))
-        return total + sampling.table_memory(self.scores, samples)
+        table = sampling.table_memory(self.scores, samples)
+        return getsizeof(self) + self.order.memory_bytes + table
 
 
 def remove_if_empty(db: Any, key: bytes, zset: SortedSet) -> bool:

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False
 """SortedBlocks: pairs (score, member) in order, for sorted sets of any size.
 
 Problem. A sorted set needs its pairs in order of (score, member), with insertion, removal, "how
@@ -25,10 +24,12 @@ never pay for it. Making it costs about 1 ns a block, 30 us at 10 million pairs.
 
     add, remove, rank, at       O(log n + SORTED_BLOCK_PAIRS) the latter very cheap
     slice, remove_slice         O(log n + pairs)
-    memory                      about 20 bytes a pair; score and member objects are shared with the
-                                set's table
+    memory                      about 20 bytes a pair; the members are shared with the set's table
 
 Every range of a sorted set is a range of ranks: by score or by name it is `rank` of its two ends.
+
+Where there is a compiler, `sorted_blocks.pyx` stands in for this file: the same class with scores
+as plain doubles. This file is the specification.
 
 Invariants: blocks are sorted, and their concatenation is; no pair comes twice; no block is empty,
 but for the only one; `counts` is None or says the length of every block; `used` is their sum. No
@@ -40,6 +41,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from math import inf, nextafter
+from sys import getsizeof
 from typing import Any
 
 from cache_server.constants import SORTED_BLOCK_PAIRS
@@ -124,6 +126,16 @@ class SortedBlocks:
         twin.scores = [block[:] for block in self.scores]
         twin.members = [block[:] for block in self.members]
         return twin
+
+    def block_sizes(self) -> list[int]:
+        """How many pairs each block holds."""
+        return [len(block) for block in self.scores]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the structure itself, without scores and members."""
+        blocks = [*self.scores, *self.members]
+        return 2 * getsizeof(self.scores) + sum(map(getsizeof, blocks))
 
     # -- one pair ------------------------------------------------------------------------------
 

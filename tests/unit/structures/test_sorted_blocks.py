@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from random import Random
+from sys import getrefcount
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_server.constants import SORTED_BLOCK_PAIRS
-from cache_server.structures.sorted_blocks import Counts, SortedBlocks
+from cache_server.structures.sorted_blocks import SortedBlocks
 
 Pair = tuple[float, bytes]
 
@@ -18,10 +19,10 @@ Pair = tuple[float, bytes]
 def check(order: SortedBlocks, model: list[Pair]) -> None:
     assert len(order) == len(model)
     assert list(order.items()) == [(member, score) for score, member in model]
-    assert len(order.scores) == len(order.members) >= 1
-    assert [len(block) for block in order.scores] == [len(block) for block in order.members]
-    assert all(len(block) <= SORTED_BLOCK_PAIRS for block in order.scores)
-    assert all(order.scores) or len(order.scores) == 1
+    sizes = order.block_sizes()
+    assert sum(sizes) == len(model)
+    assert max(sizes) <= SORTED_BLOCK_PAIRS
+    assert all(sizes) or sizes == [0]
 
 
 def check_ranks(order: SortedBlocks, model: list[Pair], rng: Random) -> None:
@@ -94,7 +95,7 @@ def test_pairs_that_arrive_in_order_fill_the_blocks(step: int) -> None:
     order = SortedBlocks()
     for number in range(0, step * SORTED_BLOCK_PAIRS * 10, step):
         order.add(float(number), b"m")
-    assert len(order.scores) <= 11
+    assert len(order.block_sizes()) <= 11
     assert order.rank(0.0, b"m") == (0 if step == 1 else len(order) - 1)
 
 
@@ -102,7 +103,7 @@ def test_popping_all_from_the_front_leave_no_empty_block() -> None:
     order = SortedBlocks((float(n), b"%d" % n) for n in range(20_000))
     for number in range(20_000):
         assert order.pop_first() == (b"%d" % number, float(number))
-    assert order.scores == [[]]
+    assert order.block_sizes() == [0]
     with pytest.raises(IndexError):
         order.pop_first()
     with pytest.raises(IndexError):
@@ -142,14 +143,29 @@ def test_a_copy_is_independent() -> None:
     assert list(twin.items()) == [(b"a", 1.0), (b"b", 2.0)]
 
 
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=70))
-def test_counts_find_the_block_of_every_rank(lengths: list[int]) -> None:
-    blocks = [[0] * length for length in lengths]
-    counts = Counts(blocks)
-    blocks[len(blocks) // 2].append(0)
-    counts.add(len(blocks) // 2, 1)
-    owners = [index for index, block in enumerate(blocks) for _ in block]
-    for rank, owner in enumerate(owners):
-        assert counts.block_of(rank) == owner
-    for index in range(len(blocks) + 1):
-        assert counts.before(index) == sum(map(len, blocks[:index]))
+def test_ranks_are_found_in_any_number_of_blocks() -> None:
+    """The tree of lengths has no special sizes: powers of two, one more, one less."""
+    for blocks in (2, 3, 4, 5, 7, 8, 9, 16, 17):
+        size = blocks * SORTED_BLOCK_PAIRS - 3
+        order = SortedBlocks((float(n), b"m") for n in range(0, 2 * size, 2))
+        for rank in range(0, size, 97):
+            assert order.at(rank) == (b"m", 2.0 * rank)
+            assert order.rank(2.0 * rank, b"m") == order.rank(2.0 * rank - 1, b"m") == rank
+        order.add(1.0, b"m")
+        assert order.at(size // 2) == (b"m", 2.0 * (size // 2 - 1))
+
+
+def test_members_are_given_back() -> None:
+    member = b"a member that nobody else holds"
+    held = getrefcount(member)
+    order = SortedBlocks((float(n), member) for n in range(2000))
+    for score in range(100):
+        order.remove(float(score), member)
+    order.remove_slice(500, 1500)
+    twin = order.copy()
+    order.move(150.0, 5000.0, member)
+    order.pop_last()
+    twin.add(9999.0, member)
+    assert order.memory_bytes > 900 * 16
+    del order, twin
+    assert getrefcount(member) == held
