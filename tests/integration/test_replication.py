@@ -1,0 +1,317 @@
+"""Replication between real processes: ours with ours, and with redis-server on either side."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.processes import OURS, REDIS, Process, needs_redis, wait_for
+
+pytestmark = pytest.mark.integration
+
+FAST = ["repl-diskless-sync-delay 0", 'save ""', "repl-ping-replica-period 1"]
+
+
+class Wire:
+    """A TCP relay to a leader. It can be cut, and can flip a bit in what the leader sends."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self.damage_next = False
+        self.damaged = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                return
+            self._sockets += [near, far]
+            for pair in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, down: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if down and self.damage_next and data.startswith(b"CF"):
+                    self.damage_next = False
+                    self.damaged += 1
+                    data = data[:-1] + bytes([data[-1] ^ 1])
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        source.close()
+
+    def cut(self) -> None:
+        """Ends every connection; new ones are accepted."""
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._sockets.clear()
+
+    def close(self) -> None:
+        """Ends everything."""
+        self._listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Any]:
+    """Starts nodes on request: `nodes(command, *lines)`."""
+    started: list[Process] = []
+
+    def start(command: list[str], *lines: str) -> Process:
+        node = Process(command, tmp_path / f"node{len(started)}", [*FAST, *lines])
+        started.append(node)
+        node.start()
+        return node
+
+    yield start
+    for node in started:
+        node.kill()
+
+
+@pytest.fixture
+def wires() -> Iterator[Any]:
+    """Makes wires on request: `wires(port)`."""
+    made: list[Wire] = []
+
+    def make(port: int) -> Wire:
+        made.append(Wire(port))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
+
+
+def follow(port: int) -> str:
+    return f"replicaof 127.0.0.1 {port}"
+
+
+def wait_in_sync(leader: Process, *followers: Process) -> None:
+    def in_sync() -> bool:
+        end = leader.info()["master_repl_offset"]
+        return all(
+            each.info().get("master_link_status") == "up"
+            and each.info()["slave_repl_offset"] == end
+            for each in followers
+        )
+
+    wait_for(in_sync, "followers to be in sync")
+
+
+def contents(node: Process) -> dict[str, Any]:
+    """Every key of database 0 with its value and whether it expires."""
+    client = node.client()
+    readers = {
+        "string": client.get,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": lambda key: sorted(client.smembers(key)),
+        "hash": client.hgetall,
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    found = {}
+    for key in client.scan_iter(count=1000):
+        kind = client.type(key)
+        if kind in readers:
+            found[key] = (readers[kind](key), client.ttl(key) >= 0)
+    return found
+
+
+def write_some(client: Any, seed: int, count: int = 300) -> None:
+    """Writes of all types whose effects followers must see alike."""
+    draw = random.Random(seed)
+    for at in range(count):
+        number = draw.randrange(20)
+        pipe = client.pipeline(transaction=draw.random() < 0.2)
+        pipe.set(f"s{number}", draw.random(), ex=draw.choice([None, 1000]))
+        pipe.incr(f"n{number}")
+        pipe.rpush(f"l{number}", at, at + 1)
+        pipe.lpop(f"l{draw.randrange(20)}")
+        pipe.sadd(f"set{number}", *range(number + 1))
+        pipe.spop(f"set{draw.randrange(20)}")
+        pipe.hincrbyfloat(f"h{number}", "field", 0.1)
+        pipe.zadd(f"z{number}", {str(at % 7): draw.random()})
+        pipe.zpopmin(f"z{draw.randrange(20)}")
+        pipe.delete(f"s{draw.randrange(20)}")
+        pipe.execute()
+
+
+@pytest.mark.parametrize(
+    ("leader_command", "follower_command"),
+    [
+        (OURS, OURS),
+        pytest.param(OURS, REDIS, marks=needs_redis),
+        pytest.param(REDIS, OURS, marks=needs_redis),
+    ],
+    ids=["ours-ours", "ours-redis", "redis-ours"],
+)
+def test_full_sync_stream_and_partial_resync(
+    nodes: Any, wires: Any, leader_command: list[str], follower_command: list[str]
+) -> None:
+    leader = nodes(leader_command)
+    write_some(leader.client(), 1)
+    wire = wires(leader.port)
+    follower = nodes(follower_command, follow(wire.port))
+    wait_in_sync(leader, follower)
+    assert contents(follower) == contents(leader)
+    for seed in range(2, 5):
+        wire.cut()
+        write_some(leader.client(), seed)
+        wait_in_sync(leader, follower)
+    assert contents(follower) == contents(leader)
+    stats = leader.info("stats")
+    assert stats["sync_full"] == 1
+    assert stats["sync_partial_ok"] >= 1
+
+
+def test_between_two_of_ours_the_stream_is_framed(nodes: Any) -> None:
+    leader = nodes(OURS)
+    follower = nodes(OURS, follow(leader.port))
+    wait_in_sync(leader, follower)
+    assert follower.info()["cache_link_framed"] == 1
+    assert follower.info()["cache_history_checksum"] == leader.info()["cache_history_checksum"]
+
+
+def test_damage_on_the_wire_is_found_and_costs_no_full_sync(nodes: Any, wires: Any) -> None:
+    leader = nodes(OURS)
+    wire = wires(leader.port)
+    follower = nodes(OURS, follow(wire.port))
+    wait_in_sync(leader, follower)
+    client = leader.client()
+    for at in range(10):
+        wire.damage_next = True
+        client.set(f"damaged{at}", at)
+        wait_for(lambda: not wire.damage_next, "damage to be done")
+        wait_in_sync(leader, follower)
+    assert contents(follower) == contents(leader)
+    assert follower.info()["cache_frames_rejected"] == wire.damaged == 10
+    stats = leader.info("stats")
+    assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 10)
+    assert "a frame was refused" in follower.log()
+
+
+@needs_redis
+def test_a_chain_of_both_kinds_relays_every_write(nodes: Any) -> None:
+    stock = nodes(REDIS)
+    write_some(stock.client(), 1)
+    ours = nodes(OURS, follow(stock.port))
+    second_stock = nodes(REDIS, follow(ours.port))
+    second_ours = nodes(OURS, follow(second_stock.port))
+    wait_in_sync(stock, ours, second_stock, second_ours)
+    write_some(stock.client(), 2)
+    wait_in_sync(stock, ours, second_stock, second_ours)
+    assert contents(stock) == contents(ours) == contents(second_stock) == contents(second_ours)
+
+
+def test_a_full_sync_under_writes_ends_equal(nodes: Any) -> None:
+    leader = nodes(OURS)
+    client = leader.client()
+    pipe = client.pipeline(transaction=False)
+    for at in range(4_000):
+        pipe.set(f"key{at}", "x" * 50)
+    pipe.execute()
+    stop = threading.Event()
+
+    def write() -> None:
+        own, seed = leader.client(), 0
+        while not stop.is_set():
+            seed += 1
+            write_some(own, seed, 20)
+            own.delete(f"key{seed}")
+            own.append(f"key{4_000 - seed}", "more")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        followers = [nodes(OURS, follow(leader.port)) for _ in range(2)]
+        for each in followers:
+            wait_for(lambda each=each: each.info()["master_link_status"] == "up", "the link")
+    finally:
+        stop.set()
+        writer.join()
+    wait_in_sync(leader, *followers)
+    assert contents(followers[0]) == contents(leader) == contents(followers[1])
+
+
+def test_wait_counts_followers_and_gives_up_in_time(nodes: Any) -> None:
+    leader = nodes(OURS)
+    followers = [nodes(OURS, follow(leader.port)) for _ in range(2)]
+    wait_in_sync(leader, *followers)
+    client = leader.client()
+    client.set("a", 1)
+    began = time.monotonic()
+    assert client.wait(2, 5000) == 2
+    assert time.monotonic() - began < 0.5
+    client.set("a", 2)
+    assert client.wait(3, 200) == 2
+    assert client.wait(0, 0) == 2
+
+
+def test_a_planned_failover_loses_nothing_and_needs_no_full_sync(nodes: Any) -> None:
+    first = nodes(OURS)
+    second = nodes(OURS, follow(first.port))
+    wait_in_sync(first, second)
+    accepted: list[int] = []
+    stop = threading.Event()
+    lead = [first, second]
+
+    def write() -> None:
+        number, clients = 0, [each.client() for each in lead]
+        while not stop.is_set():
+            number += 1
+            for client in clients:
+                with contextlib.suppress(Exception):
+                    client.set(f"w{number}", number)
+                    accepted.append(number)
+                    break
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for turn in range(10):
+            leader, follower = lead[turn % 2], lead[1 - turn % 2]
+            leader.client().execute_command("FAILOVER")
+            wait_for(lambda f=follower: f.info()["role"] == "master", "the promotion")
+            wait_for(lambda d=leader: d.info().get("master_link_status") == "up", "the way back")
+    finally:
+        stop.set()
+        writer.join()
+    leader = next(each for each in lead if each.info()["role"] == "master")
+    follower = next(each for each in lead if each is not leader)
+    wait_in_sync(leader, follower)
+    held = contents(leader)
+    assert accepted
+    assert [number for number in accepted if f"w{number}" not in held] == []
+    assert contents(follower) == held
+    assert first.info("stats")["sync_full"] + second.info("stats")["sync_full"] == 1
+
+
+def test_a_restarted_follower_resumes_from_its_snapshot(nodes: Any) -> None:
+    leader = nodes(OURS)
+    follower = nodes(OURS, follow(leader.port), "save 3600 1")
+    write_some(leader.client(), 1)
+    wait_in_sync(leader, follower)
+    follower.send(15)
+    assert follower.process is not None
+    follower.process.wait(10)
+    write_some(leader.client(), 2)
+    follower.start()
+    wait_in_sync(leader, follower)
+    assert contents(follower) == contents(leader)
+    assert leader.info("stats")["sync_full"] == 1
