@@ -140,19 +140,9 @@ class Server:
 
     def signalled(self, name: str) -> None:
         """SIGTERM or SIGINT arrived."""
-        log.warning("Received %s scheduling shutdown...", name)
-        if self.shutdown.deadline_ms and name == "SIGINT":
-            log.warning("You insist... exiting now.")
-            self.finish(1)
-        flags = (
-            self.config.shutdown_on_sigint if name == "SIGINT" else self.config.shutdown_on_sigterm
-        )
-        if not self.shutdown.request(flags):
-            log.warning(
-                "%s received but errors trying to shut down the server, check the logs for more "
-                "information",
-                name,
-            )
+        self.shutdown.signalled(name)
+        if not self.cron_paused:
+            self.shutdown.carry_out()
 
     def now_us(self) -> int:
         """Unix time in microseconds."""
@@ -191,6 +181,7 @@ class Server:
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
         if self.cron_paused:
             return
+        self.shutdown.carry_out()
         self.dispatcher.begin_pass()
         for part in self.parts:
             part.cron(self.keyspace.now_ms)

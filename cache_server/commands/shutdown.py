@@ -38,12 +38,15 @@ class Shutdown:
         self.flags: frozenset[str] = frozenset()
         self.deadline_ms = 0
         self.waiting: dict[Any, None] = {}
+        self._signal = ""
         self._timer: Any = None
 
     def request(self, flags: frozenset[str]) -> bool:
         """Begins to end the server; False where it is refused, True also while it waits."""
         if self.deadline_ms:
             return True
+        if self.server.loading:
+            flags = (flags - {"save"}) | {"nosave"}  # what is not loaded cannot be saved
         self.flags = flags
         log.warning("User requested shutdown...")
         server = self.server
@@ -56,11 +59,34 @@ class Shutdown:
             return True
         return self._finish()
 
+    def signalled(self, name: str) -> None:
+        """SIGTERM or SIGINT arrived: `carry_out` does what it asks for."""
+        log.warning("Received %s scheduling shutdown...", name)
+        if self.deadline_ms and name == "SIGINT":
+            log.warning("You insist... exiting now.")
+            self.server.finish(1)
+        self._signal = name
+
+    def carry_out(self) -> None:
+        """Begins the shutdown that a signal asked for, if one did."""
+        name, self._signal = self._signal, ""
+        if not name:
+            return
+        config = self.server.config
+        flags = config.shutdown_on_sigint if name == "SIGINT" else config.shutdown_on_sigterm
+        if not self.request(flags):
+            log.warning(
+                "%s received but errors trying to shut down the server, check the logs for more "
+                "information",
+                name,
+            )
+
     def abort(self) -> None:
-        """Ends the wait. Raises CommandError where there is none."""
-        if not self.deadline_ms:
+        """Ends the wait, or forgets the signal. Raises CommandError where there is neither."""
+        if not self.deadline_ms and not self._signal:
             raise CommandError(b"ERR No shutdown in progress.")
         log.info("Shutdown manually aborted.")
+        self._signal = ""
         self._stop_waiting()
 
     def forget(self, client: Any) -> None:
@@ -124,8 +150,6 @@ def shutdown_command(ctx: Any, args: list[bytes]) -> Any:
         raise CommandError(
             b"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"
         )
-    if ctx.server.loading:
-        flags = (flags - {"save"}) | {"nosave"}
     if not shutdown.request(flags):
         raise CommandError(_REFUSED)
     if shutdown.deadline_ms and ctx.channel is not None:
