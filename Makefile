@@ -32,7 +32,8 @@ $(VENV)/.compiled: $(VENV)/.installed $(SOURCES)
 compile: $(VENV)/.compiled
 
 run: compile
-	@$(BIN)/python -m cache_server.cli.run
+	@$(BIN)/python -m cache_server.cli.run $(if $(PORT),--port $(PORT)) \
+	    $(if $(SENTINEL_PORT),--sentinel-port $(SENTINEL_PORT))
 
 # The peers that the integration tests talk to. As root on Debian they are installed; elsewhere a
 # test without its peer is skipped and says so (with CI set, it fails).
