@@ -8,8 +8,8 @@ cdef class Hash:
     cdef public Table table
     cdef public bint packed
 
-@cython.locals(index=Py_ssize_t, longest=Py_ssize_t)
-cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first)
+@cython.locals(index=Py_ssize_t, longest=cython.longlong, word=bytes)
+cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first, Py_ssize_t added)
 cdef Hash _opened(Database db, bytes key)
 @cython.locals(db=Database, fields=Hash, count=Py_ssize_t, index=Py_ssize_t, added=Py_ssize_t)
 cpdef hset_command(Client ctx, list args)

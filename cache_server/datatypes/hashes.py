@@ -84,15 +84,16 @@ class Hash:
         return getsizeof(self) + sampling.table_memory(self.table, samples)
 
 
-def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int) -> None:
+def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int, added: int) -> None:
     """After `words[first:]` were stored: they or the number of fields may end the listpack."""
     config = ctx.config
-    if fields.table.used > config.hash_max_listpack_entries:
+    if added and fields.table.used > config.hash_max_listpack_entries:
         fields.packed = False
         return
     longest = config.hash_max_listpack_value
     for index in range(first, len(words)):
-        if len(words[index]) > longest:
+        word = words[index]
+        if len(word) > longest:
             fields.packed = False
             return
 
@@ -122,7 +123,7 @@ def hset_command(ctx: Any, args: list[bytes]) -> int:
         if fields.table.set(args[index], args[index + 1]):
             added += 1
     if fields.packed:
-        _unpack_if_large(ctx, fields, args, 2)
+        _unpack_if_large(ctx, fields, args, 2, added)
     db.changed(key, NOTIFY_HASH, b"hset", count // 2 - 1)
     return added
 
@@ -143,7 +144,7 @@ def hsetnx_command(ctx: Any, args: list[bytes]) -> int:
         return 0
     fields.table.set(args[2], args[3])
     if fields.packed:
-        _unpack_if_large(ctx, fields, args, 2)
+        _unpack_if_large(ctx, fields, args, 2, 1)
     db.changed(args[1], NOTIFY_HASH, b"hset")
     return 1
 
@@ -190,7 +191,7 @@ def _store(ctx: Any, key: bytes, field: bytes, value: bytes, event: bytes) -> No
     fields = _opened(ctx.db, key)
     fields.table.set(field, value)
     if fields.packed:
-        _unpack_if_large(ctx, fields, [field, value], 0)
+        _unpack_if_large(ctx, fields, [field, value], 0, 1)
     ctx.db.changed(key, NOTIFY_HASH, event)
 
 

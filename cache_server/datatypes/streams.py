@@ -18,6 +18,7 @@ Source: https://redis.io/docs/latest/commands/?group=stream.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from sys import getsizeof
@@ -34,6 +35,10 @@ from cache_server.wire.replies import NULL_ARRAY
 _PART_MAX = 2**64 - 1
 ID_MAX = 2**128 - 1
 
+#: A node's limits where no setting says otherwise, as in redis.conf.
+_NODE_ENTRIES_DEFAULT = 100
+_NODE_BYTES_DEFAULT = 4096
+
 #: Trimming with `~` looks at so many entries at most unless LIMIT says otherwise, as in Redis.
 _TRIM_NODES = 100
 _TRIM_ENTRIES_DEFAULT = 10_000
@@ -48,7 +53,7 @@ class Node:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.fields: list[list[bytes]] = []
-        self.bytes = 0
+        self.size_bytes = 0
 
 
 class Stream:
@@ -66,8 +71,6 @@ class Stream:
         self.entries_added = 0
         #: what a snapshot said of consumer groups, kept for the next snapshot
         self.groups: list[Any] = []
-        self.node_entries_max = 100
-        self.node_bytes_max = 4096
         for entry_id, fields in entries:
             self.append(entry_id, fields)
 
@@ -87,11 +90,14 @@ class Stream:
     def copy(self) -> Stream:
         """The same entries in nodes of its own; the lists of fields never change and are shared."""
         twin = Stream()
-        twin.__dict__.update(self.__dict__)
-        twin.nodes = []
+        twin.length = self.length
+        twin.last_id = self.last_id
+        twin.max_deleted_id = self.max_deleted_id
+        twin.entries_added = self.entries_added
+        twin.groups = copy.deepcopy(self.groups)
         for node in self.nodes:
             other = Node()
-            other.ids, other.fields, other.bytes = node.ids[:], node.fields[:], node.bytes
+            other.ids, other.fields, other.size_bytes = node.ids[:], node.fields[:], node.size_bytes
             twin.nodes.append(other)
         return twin
 
@@ -109,28 +115,34 @@ class Stream:
 
     # -- changing ------------------------------------------------------------------------------
 
-    def append(self, entry_id: int, fields: list[bytes]) -> None:
-        """Adds an entry; `entry_id` is above all that ever were."""
+    def append(
+        self,
+        entry_id: int,
+        fields: list[bytes],
+        entries_max: int = _NODE_ENTRIES_DEFAULT,
+        bytes_max: int = _NODE_BYTES_DEFAULT,
+    ) -> None:
+        """Adds an entry; `entry_id` is above all that ever were.
+
+        `entries_max` and `bytes_max` are the limits of a node, 0 for none."""
         assert entry_id > self.last_id
-        size = sum(map(len, fields))
-        node = self.nodes[-1] if self.nodes else None
+        size = 0
+        for word in fields:
+            size += len(word)
+        node = self.nodes[len(self.nodes) - 1] if self.nodes else None
         if (
             node is None
-            or (self.node_bytes_max and node.bytes + size > self.node_bytes_max)
-            or (self.node_entries_max and len(node.ids) >= self.node_entries_max)
+            or (entries_max and len(node.ids) >= entries_max)
+            or (bytes_max and node.size_bytes + size > bytes_max)
         ):
             node = Node()
             self.nodes.append(node)
         node.ids.append(entry_id)
         node.fields.append(fields)
-        node.bytes += size
+        node.size_bytes += size
         self.length += 1
         self.last_id = entry_id
         self.entries_added += 1
-
-    def next_id(self, now_ms: int) -> int:
-        """The id that `*` stands for: the present, or just above the last id."""
-        return max(now_ms << 64, self.last_id + 1)
 
     def delete(self, entry_id: int) -> bool:
         """Takes the entry out; False where it was not there."""
@@ -141,7 +153,7 @@ class Stream:
         place = bisect_left(node.ids, entry_id)
         if place == len(node.ids) or node.ids[place] != entry_id:
             return False
-        node.bytes -= sum(map(len, node.fields[place]))
+        node.size_bytes -= sum(map(len, node.fields[place]))
         del node.ids[place]
         del node.fields[place]
         if not node.ids:
@@ -164,7 +176,7 @@ class Stream:
         if self.nodes and not trimming.approximate:
             node = self.nodes[0]
             excess = trimming.excess(self.length - dropped, node.ids)
-            node.bytes -= sum(len(word) for fields in node.fields[:excess] for word in fields)
+            node.size_bytes -= sum(len(word) for fields in node.fields[:excess] for word in fields)
             del node.ids[:excess]
             del node.fields[:excess]
             dropped += excess
@@ -339,7 +351,7 @@ class _Options:
             trimming.limit = min(entries or _TRIM_ENTRIES_DEFAULT, _TRIM_ENTRIES_MAX)
 
 
-def _exact(args: list[bytes], stream: Stream, trimming: Trimming) -> list[bytes]:
+def _exact(args: list[bytes], stream: Stream, trimming: Any) -> list[bytes]:
     """The request with what an approximate trimming came to, for followers (they ignore LIMIT)."""
     words = list(args)
     words[trimming.at - 1] = b"="
@@ -365,17 +377,20 @@ def _given_id(word: bytes, stream: Stream | None, now_ms: int) -> int:
 
 def xadd_command(ctx: Any, args: list[bytes]) -> Any:
     """XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT n]] *|id field value ..."""
-    options = _Options(ctx, args, adding=True)
-    at = options.index
-    given = at < len(args) and args[at] != b"*"
-    entry_id = _given_id(args[at], None, 0) if given else -1
-    if len(args) - at - 1 < 2 or (len(args) - at - 1) % 2:
+    at, make, trimming = 2, True, None
+    entry_id = -1
+    if args[2] != b"*":
+        options = _Options(ctx, args, adding=True)
+        at, make, trimming = options.index, options.make, options.trimming
+        if at < len(args) and args[at] != b"*":
+            entry_id = _given_id(args[at], None, 0)
+    words = len(args) - at - 1
+    if words < 2 or words % 2:
         raise wrong_arity("xadd")
     if entry_id == 0:
         raise CommandError(b"ERR The ID specified in XADD must be greater than 0-0")
-    db, key = ctx.db, args[1]
-    stream: Stream | None = db.write_as(key, Stream)
-    if stream is None and not options.make:
+    stream: Stream | None = ctx.db.write_as(args[1], Stream)
+    if stream is None and not make:
         return None
     if stream is not None and stream.last_id == ID_MAX:
         raise CommandError(
@@ -386,34 +401,37 @@ def xadd_command(ctx: Any, args: list[bytes]) -> Any:
         raise CommandError(
             b"ERR The ID specified in XADD is equal or smaller than the target stream top item"
         )
+    return _append(ctx, args, at, stream, entry_id, trimming)
+
+
+def _append(
+    ctx: Any,
+    args: list[bytes],
+    at: int,
+    stream: Stream | None,
+    entry_id: int,
+    trimming: Trimming | None,
+) -> bytes:
+    """Adds the entry whose words follow `args[at]`, trims, and propagates; returns the id."""
+    db, key, config = ctx.db, args[1], ctx.config
     if stream is None:
         stream = Stream()
         db.put(key, stream)
-    stream.node_entries_max = ctx.config.stream_node_max_entries
-    stream.node_bytes_max = ctx.config.stream_node_max_bytes
-    stream.append(entry_id, args[at + 1 :])
+    stream.append(
+        entry_id, args[at + 1 :], config.stream_node_max_entries, config.stream_node_max_bytes
+    )
     text = format_id(entry_id)
     db.changed(key, NOTIFY_STREAM, b"xadd")
-    if options.trimming is not None and stream.trim(options.trimming):
+    if trimming is not None and stream.trim(trimming):
         db.notify(NOTIFY_STREAM, b"xtrim", key)
-    _propagate_added(ctx, args, stream, options, text)
+    # Followers get the id that was given, and the trimming as it was done.
+    approximate = trimming is not None and trimming.approximate
+    if args[at] != text or approximate:
+        words = list(args)
+        words[at] = text
+        ctx.propagate(*(_exact(words, stream, trimming) if approximate else words))
     db.ready(key)
     return text
-
-
-def _propagate_added(
-    ctx: Any, args: list[bytes], stream: Stream, options: _Options, text: bytes
-) -> None:
-    """The entry with the id that it got, and the trimming as it was done."""
-    trimming = options.trimming
-    approximate = trimming is not None and trimming.approximate
-    if args[options.index] == text and not approximate:
-        return
-    words = list(args)
-    words[options.index] = text
-    if trimming is not None and approximate:
-        words = _exact(words, stream, trimming)
-    ctx.propagate(*words)
 
 
 def xtrim_command(ctx: Any, args: list[bytes]) -> int:

@@ -68,7 +68,7 @@ def test_any_sequence_of_changes_agrees_with_a_dict(changes: list[tuple[int, int
     if stream is not None:
         assert [entry_id >> 64 for entry_id, _ in stream.items()] == sorted(model)
         assert all(node.ids for node in stream.nodes)
-        assert [node.bytes for node in stream.nodes] == [
+        assert [node.size_bytes for node in stream.nodes] == [
             sum(len(word) for fields in node.fields for word in fields) for node in stream.nodes
         ]
 

@@ -1,0 +1,30 @@
+cimport cython
+from cache_server.client cimport Client
+from cache_server.keyspace.database cimport Database
+
+@cython.final
+cdef class Node:
+    cdef public list ids
+    cdef public list fields
+    cdef public Py_ssize_t size_bytes
+
+@cython.final
+cdef class Stream:
+    cdef public list nodes
+    cdef public Py_ssize_t length
+    cdef public object last_id
+    cdef public object max_deleted_id
+    cdef public object entries_added
+    cdef public list groups
+
+    @cython.locals(node=Node, size=Py_ssize_t, word=bytes)
+    cpdef append(self, entry_id, list fields, Py_ssize_t entries_max=*, Py_ssize_t bytes_max=*)
+    @cython.locals(low=Py_ssize_t, high=Py_ssize_t, middle=Py_ssize_t, node=Node)
+    cdef Py_ssize_t _node_of(self, entry_id) except -1
+
+cpdef bytes format_id(entry_id)
+@cython.locals(stream=Stream, at=Py_ssize_t, words=Py_ssize_t)
+cpdef xadd_command(Client ctx, list args)
+@cython.locals(db=Database, approximate=bint)
+cdef bytes _append(Client ctx, list args, Py_ssize_t at, Stream stream, entry_id, trimming)
+cdef _given_id(bytes word, Stream stream, now_ms)
