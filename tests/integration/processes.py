@@ -27,12 +27,17 @@ OUR_SENTINEL = [sys.executable, "-m", "cache_server.cli.sentinel"]
 REDIS = ["redis-server"]
 REDIS_SENTINEL = ["redis-sentinel"]
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed"
-)
-needs_redis_sentinel = pytest.mark.skipif(
-    shutil.which("redis-sentinel") is None, reason="redis-sentinel is not installed"
-)
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skips a test whose peers are not installed, and says so; with CI set it fails instead."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    return pytest.mark.skipif(
+        bool(missing) and not os.environ.get("CI"), reason=f"not installed: {', '.join(missing)}"
+    )
+
+
+needs_redis = needs("redis-server")
+needs_redis_sentinel = needs("redis-sentinel")
 
 
 def free_port() -> int:

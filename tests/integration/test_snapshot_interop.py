@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,17 +16,12 @@ from cache_server.keyspace.database import Keyspace
 from cache_server.persistence.recovery import install
 from cache_server.persistence.snapshot import Snapshot
 from cache_server.persistence.snapshot_codec import Loader, dump_value, restore_value
+from tests.integration.processes import free_port, needs
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server"),
+    needs("redis-server"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
