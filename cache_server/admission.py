@@ -15,7 +15,7 @@ from typing import Any
 
 from cache_server import client as states
 from cache_server.commands.authentication import admit_unauthenticated
-from cache_server.commands.client_lines import client_class, describe
+from cache_server.commands.client_lines import client_class, describe, memory_bytes
 from cache_server.observe.logs import VERBOSE
 
 log = logging.getLogger("cache_server")
@@ -24,6 +24,8 @@ log = logging.getLogger("cache_server")
 IDLE_BUFFER_MS = 2000
 #: Unread output of a client that has not said who it is, in bytes, as in Redis.
 UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1024
+#: A maxmemory-clients below this would leave no client that could raise it, in bytes.
+CLIENTS_BYTES_MIN = 128 * 1024
 #: Clients looked over in one tick, at least.
 _GROUP_MIN = 50
 
@@ -103,10 +105,51 @@ class Admission:
         self.server.stats.output_limit_disconnections += 1
         self.server.kill(client)
 
+    def memory_by_class(self) -> dict[str, int]:
+        """Bytes that clients hold, by class; every class is there."""
+        held = dict.fromkeys(("normal", "pubsub", "slave", "master"), 0)
+        for client in self.server.clients.values():
+            held[client_class(client)] += memory_bytes(client)
+        return held
+
+    # -- maxmemory-clients ---------------------------------------------------------------------
+
+    def evict_clients(self) -> None:
+        """Closes the largest clients until all together are below maxmemory-clients."""
+        limit = self._clients_bytes_max()
+        if not limit:
+            return
+        sizes = [
+            (memory_bytes(client), client)
+            for client in self.server.clients.values()
+            if client_class(client) in ("normal", "pubsub")
+        ]
+        total = sum(size for size, _ in sizes)
+        if total < limit:
+            return
+        sizes = [(size, client) for size, client in sizes if not client.flags & states.NO_EVICT]
+        for size, client in sorted(sizes, key=lambda pair: pair[0], reverse=True):
+            if total < limit:
+                return
+            log.info("Evicting client: %s", describe(client, self.server.now_ms()))
+            self.server.stats.evicted_clients += 1
+            self.server.kill(client)
+            total -= size
+        if total >= limit:
+            log.warning("Over client maxmemory after evicting all evictable clients")
+
+    def _clients_bytes_max(self) -> int:
+        """The limit in bytes, 0 for none; a negative setting is a share of maxmemory."""
+        limit: int = self.config.maxmemory_clients
+        if limit < 0:
+            limit = self.config.maxmemory * -limit // 100
+        return max(CLIENTS_BYTES_MIN, limit) if limit else 0
+
     # -- looking over --------------------------------------------------------------------------
 
     def cron(self, now_ms: int) -> None:
         """Looks over a group of clients."""
+        self.evict_clients()
         if not self._round:
             self._round = list(self.server.clients.values())
         count = max(_GROUP_MIN, len(self._round) // max(1, self.config.hz) + 1)

@@ -28,13 +28,11 @@ _OUT_OF_MEMORY = b"OOM command not allowed when used memory > 'maxmemory'."
 
 
 class Upkeep:
-    """A part of the server. `not_counted_bytes` tells what does not count against maxmemory (the
-    output of followers and the log's buffer): evicting keys would only make more of it."""
+    """A part of the server."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
         self.memory = MemoryGauge(_counter())
-        self.not_counted_bytes: Callable[[], int] = int
         loop, config, keyspace = server.loop, server.config, server.keyspace
         self.lazy_free = LazyFree(loop.call_soon, clock_us)
         self.expiry = ActiveExpiry(keyspace, config, clock_us, server.propagation.finish_unit)
@@ -65,9 +63,17 @@ class Upkeep:
         """What counts against maxmemory."""
         return self.memory.used_bytes() - self.not_counted_bytes()
 
+    def not_counted_bytes(self) -> int:
+        """What does not: deletions are sent to followers, so to evict for the sake of their
+        unsent output would only make more of it."""
+        return int(self.server.replication.unsent_bytes())
+
     def check_memory(self, client: Any, cmd: rows.Command) -> None:
         """Before a command while maxmemory is set. Raises OOM for one that needs memory."""
-        if self._evicts() and not self.eviction.make_room() and _needs_memory(client, cmd):
+        if self.counted_bytes() <= self.server.config.maxmemory or not self._evicts():
+            return
+        self.server.admission.evict_clients()
+        if not self.eviction.make_room() and _needs_memory(client, cmd):
             raise CommandError(_OUT_OF_MEMORY)
 
     # -- parts ---------------------------------------------------------------------------------

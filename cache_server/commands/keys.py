@@ -453,7 +453,9 @@ def object_refcount_command(ctx: Any, args: list[bytes]) -> int | None:
     if entry is None:
         return None
     value = entry.value
-    if not ctx.config.maxmemory and values.is_string(value) and values.encoding(value) == b"int":
+    config = ctx.config
+    stamped = config.maxmemory and config.maxmemory_policy.endswith(("-lru", "-lfu"))
+    if not stamped and values.is_string(value) and values.encoding(value) == b"int":
         return _SHARED_REFCOUNT if 0 <= int(value) < _SHARED_INTEGERS else 1
     return 1
 

@@ -200,9 +200,7 @@ class Replicator:
         for gate, closed in gates.items():
             dispatcher.gates = dispatcher.gates | gate if closed else dispatcher.gates & ~gate
         paused = dispatcher.gates & dispatch.GATE_PAUSED
-        self.server.keyspace.expire_mode = (
-            EXPIRE_DELETE if leading and not paused else EXPIRE_HIDE
-        )
+        self.server.keyspace.expire_mode = EXPIRE_DELETE if leading and not paused else EXPIRE_HIDE
         self.server.propagation.active = leading and self.leader.active
 
     def history_fields(self) -> list[tuple[bytes, Any]]:
@@ -260,6 +258,10 @@ class Replicator:
         if token in self._waiters:
             self._serve(ev.WaitStarted(token, position, count, None))
         return value
+
+    def unsent_bytes(self) -> int:
+        """Output that followers have not taken yet."""
+        return sum(feed.client.connection.output_bytes for feed in self._feeds.values())
 
     def _end_wait(self, token: int) -> None:
         del self._waiters[token]

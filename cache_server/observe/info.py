@@ -149,6 +149,7 @@ def memory_fields(server: Any) -> Fields:
     overhead = server.startup_memory_bytes
     dataset = max(0, used - overhead)
     total = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+    clients = server.admission.memory_by_class()
     return [
         ("used_memory", used),
         ("used_memory_human", human_bytes(used)),
@@ -193,8 +194,8 @@ def memory_fields(server: Any) -> Fields:
         ("mem_not_counted_for_evict", server.memory_not_counted_bytes()),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
-        ("mem_clients_slaves", 0),
-        ("mem_clients_normal", 0),
+        ("mem_clients_slaves", clients["slave"]),
+        ("mem_clients_normal", clients["normal"] + clients["pubsub"]),
         ("mem_cluster_links", 0),
         ("mem_aof_buffer", 0),
         ("mem_allocator", "libc"),
