@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from cache_server.server import Server
 
 
+class Gone:
+    """Stands in for a connection that has ended: whoever still holds its client may ask, and
+    nothing happens."""
+
+    output_bytes = 0
+
+    def close(self) -> None:
+        """It is closed."""
+
+    close_after_reply = resume = output_added = close
+
+
+GONE = Gone()
+
+
 class Connection(asyncio.Protocol):
     """One accepted client. The server makes one for each connection."""
 
@@ -78,6 +93,7 @@ class Connection(asyncio.Protocol):
         self.client.flags |= states.CLOSED
         self.channel.stop |= states.STOP_CLOSING
         self.server.client_disconnected(self.client)
+        self.server.loop.call_soon(self._let_go)
 
     # -- for the rest of the server ------------------------------------------------------------
 
@@ -109,6 +125,12 @@ class Connection(asyncio.Protocol):
         return len(self.channel.writer) + self.transport.get_write_buffer_size()
 
     # -- parts ---------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        """Unties client, channel and connection: nothing collects cycles in a running server, so
+        they would stay, with their buffers. What was already called for has run by now."""
+        self.channel.release()
+        self.client.connection = GONE
 
     def _flush_now(self) -> None:
         self._flush_scheduled = False

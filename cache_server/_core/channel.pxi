@@ -84,6 +84,10 @@ cdef class Channel:
                 or reader.buffer.end - reader.buffer.start + reader.args_bytes > self.query_bytes_max):
             self.shell.pass_needs_care()
 
+    cpdef release(self):
+        """Lets go of client and shell: the connection has ended and nothing runs any more."""
+        self.client = self.shell = self.gate = None
+
     cpdef flush(self):
         """Sends what was written, unless the gate holds it back."""
         cdef Buffer b = self.writer.buffer

@@ -303,6 +303,10 @@ class Channel:
         if self.stop or self.queued or self.reader.buffered_bytes > self.query_bytes_max:
             self.shell.pass_needs_care()
 
+    def release(self) -> None:
+        """Lets go of client and shell: the connection has ended and nothing runs any more."""
+        self.client = self.shell = self.gate = None
+
     def _run_requests(self) -> None:
         while self.stop == 0:
             args = self.reader.next_request()
