@@ -47,6 +47,10 @@ class Admission:
         self.server = server
         self.config = server.config
         self._round: list[Any] = []
+        #: Output that no class of clients is refused for, in bytes: less need not be looked at.
+        self.output_bytes_max = 0
+        self.config.on_change["client-output-buffer-limit"] = self._limits_changed
+        self._limits_changed(self.config.client_output_buffer_limit)
 
     async def start(self) -> None:
         """Nothing to be started."""
@@ -75,6 +79,12 @@ class Admission:
         connection.pass_needs_care()
 
     # -- limits on what is not read ------------------------------------------------------------
+
+    def _limits_changed(self, limits: dict[str, tuple[int, int, int]]) -> None:
+        hard_limits = [limits[name][0] for name in ("normal", "pubsub")]
+        self.output_bytes_max = min([limit for limit in hard_limits if limit] or [1 << 62])
+        for client in self.server.clients.values():
+            client.channel.output_bytes_max = self.output_bytes_max
 
     def check_output(self, connection: Any) -> None:
         """Closes a client whose unread output is beyond client-output-buffer-limit.

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         channel.fd = self._fd(sock)
         channel.reader.bulk_length_max = config.proto_max_bulk_len
         channel.query_bytes_max = config.client_query_buffer_limit
+        channel.output_bytes_max = self.server.admission.output_bytes_max
         self.client.peer = _address(self.transport, "peername")
         self.client.local = _address(self.transport, "sockname")
         self.server.client_connected(self, sock)
@@ -164,6 +165,11 @@ class Connection(asyncio.Protocol):
     def write_rest(self, data: bytes) -> None:
         """Output that the kernel did not take at once."""
         self.transport.write(data)
+
+    def output_allowed(self) -> bool:
+        """Whether so much output may be sent; where not, the client is closed already."""
+        self.server.check_output_limit(self)
+        return not self.client.flags & states.CLOSED
 
     def queue_empty(self) -> bool:
         """Whether the transport has handed all its output to the kernel."""

@@ -21,6 +21,7 @@ cdef class Channel:
     `queued`: the transport may hold output of ours.
     `gate`: None, or asked before each flush; False holds the output back until `flush` is called
     again (replies that may not leave before a condition is met).
+    `output_bytes_max`: with more than that to send, the shell's `output_allowed()` is asked first.
     """
 
     cdef readonly RequestReader reader
@@ -33,6 +34,7 @@ cdef class Channel:
     cdef public long long received_bytes
     cdef public long long sent_bytes
     cdef public long long query_bytes_max
+    cdef public long long output_bytes_max
     cdef object begin
     cdef object execute
     cdef object shell
@@ -51,6 +53,7 @@ cdef class Channel:
         self.received_bytes = 0
         self.sent_bytes = 0
         self.query_bytes_max = 1 << 62
+        self.output_bytes_max = 1 << 62
 
     cpdef data_received(self, bytes data):
         """Takes what was read and runs all whole requests."""
@@ -94,6 +97,8 @@ cdef class Channel:
         cdef Py_ssize_t length = b.end - b.start
         cdef Py_ssize_t sent = 0
         if length == 0 or (self.gate is not None and not self.gate(self)):
+            return
+        if length > self.output_bytes_max and not self.shell.output_allowed():
             return
         if self.queued and self.shell.queue_empty():
             self.queued = False

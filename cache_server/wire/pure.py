@@ -284,6 +284,7 @@ class Channel:
         self.received_bytes = 0
         self.sent_bytes = 0
         self.query_bytes_max = 1 << 62
+        self.output_bytes_max = 1 << 62
         self._dispatcher = dispatcher
 
     def data_received(self, data: bytes) -> None:
@@ -321,6 +322,8 @@ class Channel:
     def flush(self) -> None:
         """Sends what was written, unless the gate holds it back."""
         if len(self.writer) and (self.gate is None or self.gate(self)):
+            if len(self.writer) > self.output_bytes_max and not self.shell.output_allowed():
+                return
             data = self.writer.take()
             self.sent_bytes += len(data)
             self.queued = True

@@ -20,6 +20,7 @@ class Shell:
         self.client.connection = self
         self.channel = self.client.channel = Channel(self.client, server.dispatcher, self)
         self.client.peer, self.client.local = "127.0.0.1:1000", "127.0.0.1:6379"
+        self.channel.output_bytes_max = server.admission.output_bytes_max
         self.sent = b""
         self.closed = False
         self.closing = False
@@ -46,6 +47,10 @@ class Shell:
 
     def write_rest(self, data: bytes) -> None:
         self.sent += data
+
+    def output_allowed(self) -> bool:
+        self.server.admission.check_output(self)
+        return not self.closed
 
     def queue_empty(self) -> bool:
         return True

@@ -151,6 +151,16 @@ def test_unread_output_beyond_the_hard_limit_closes_the_client() -> None:
     room.close()
 
 
+def test_a_reply_beyond_the_hard_limit_is_not_sent() -> None:
+    room = Room()
+    client, other = room.client(), room.client()
+    other.say("SET big " + "x" * 1000, 'CONFIG SET client-output-buffer-limit "normal 500 0 0"')
+    assert client.say("SET k v", "GET big") == b""
+    assert client.closed
+    assert other.say("GET k") == b"$1\r\nv\r\n"
+    room.close()
+
+
 def test_monitor_shows_requests_without_passwords(room: Room) -> None:
     monitor, client = room.client(), room.client()
     assert monitor.say("MONITOR") == b"+OK\r\n"
