@@ -25,6 +25,6 @@ cdef class Stream:
 cpdef bytes format_id(entry_id)
 @cython.locals(stream=Stream, at=Py_ssize_t, words=Py_ssize_t)
 cpdef xadd_command(Client ctx, list args)
-@cython.locals(db=Database, approximate=bint)
+@cython.locals(db=Database)
 cdef bytes _append(Client ctx, list args, Py_ssize_t at, Stream stream, entry_id, trimming)
 cdef _given_id(bytes word, Stream stream, now_ms)

@@ -424,12 +424,11 @@ def _append(
     db.changed(key, NOTIFY_STREAM, b"xadd")
     if trimming is not None and stream.trim(trimming):
         db.notify(NOTIFY_STREAM, b"xtrim", key)
-    # Followers get the id that was given, and the trimming as it was done.
-    approximate = trimming is not None and trimming.approximate
-    if args[at] != text or approximate:
-        words = list(args)
-        words[at] = text
-        ctx.propagate(*(_exact(words, stream, trimming) if approximate else words))
+    # Followers get the id that was given, and the trimming as it was done: the request itself is
+    # what is propagated, so it is changed where it stands.
+    args[at] = text
+    if trimming is not None and trimming.approximate:
+        ctx.propagate(*_exact(args, stream, trimming))
     db.ready(key)
     return text
 

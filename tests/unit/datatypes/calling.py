@@ -23,7 +23,7 @@ class Caller:
     """A client whose commands are called by `caller("ZADD", "key", 1, "member")`.
 
     `dirty` is what the last command added to the dirty counter, `effects` what it propagates
-    instead of itself (None: itself), `events` all its notifications."""
+    instead of itself (None: itself, `args`), `events` all its notifications."""
 
     def __init__(self, *modules: Any) -> None:
         self.keyspace = Keyspace(2, Random(1))
@@ -34,6 +34,7 @@ class Caller:
         self.rows: dict[str, Command] = {row.name: row for m in modules for row in m.COMMANDS}
         self.events: list[tuple[bytes, bytes]] = []
         self.effects: list[list[bytes]] | None = None
+        self.args: list[bytes] = []
         self.dirty = 0
 
     @property
@@ -45,6 +46,7 @@ class Caller:
         args = [word if isinstance(word, bytes) else str(word).encode() for word in (name, *words)]
         row = self.rows[name.lower()]
         assert row.accepts(len(args)), args
+        self.args = args
         self.events.clear()
         self.client.effects = None
         before = self.keyspace.dirty

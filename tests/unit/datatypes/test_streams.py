@@ -75,7 +75,8 @@ def test_any_sequence_of_changes_agrees_with_a_dict(changes: list[tuple[int, int
 
 def test_ids_are_given_from_the_clock_and_only_rise(call: Caller) -> None:
     assert call("XADD", "s", "*", "f", "v") == b"1000000-0"
-    assert call.effects == [[b"XADD", b"s", b"1000000-0", b"f", b"v"]]
+    assert call.effects is None
+    assert call.args == [b"XADD", b"s", b"1000000-0", b"f", b"v"]
     assert call("XADD", "s", "*", "f", "v") == b"1000000-1"
     call.keyspace.now_ms -= 5
     assert call("XADD", "s", "*", "f", "v") == b"1000000-2"
