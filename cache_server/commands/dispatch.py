@@ -82,7 +82,7 @@ class Dispatcher:
         self.total_calls = 0
         self.slow_ns = 10_000_000
         self.latency_tracking = False
-        #: From a pass that begins later than this, writes are refused (GATE_LEASE); see `lend_writes`.
+        #: From a pass that begins later on, writes are refused (GATE_LEASE); see `lend_writes`.
         self.writes_until_ns = _FOREVER_NS
         #: What the channel of a client that wrote asks before it sends the reply, None for nothing.
         self.reply_gate: Any = None

@@ -200,6 +200,7 @@ def test_no_module_is_dead() -> None:
         own = module_name(path)
         used |= {name for name in imports_of(path) if name != own}
     text = (ROOT / "pyproject.toml").read_text() + (ROOT / "Makefile").read_text()
+    text += (ROOT / "docker-compose.yml").read_text()
     text += (ROOT / "cache_server/commands/registry.py").read_text()
     dead = [
         name
@@ -236,7 +237,7 @@ def test_the_command_table_is_whole() -> None:
         "assert len(names) == len(set(names)), 'a name is taken twice'\n"
         "bad = [r.full_name for r in rows() if not r.summary or not r.since or not r.group]\n"
         "assert not bad, f'without documentation: {bad}'\n"
-        "bad = [r.full_name for r in rows() if r.first_key >= abs(r.arity) and r.arity != 0]\n"
+        "bad = [r.full_name for r in rows() if r.first_key > abs(r.arity)]\n"
         "assert not bad, f'keys beyond the arity: {bad}'\n"
     )
     done = subprocess.run(
