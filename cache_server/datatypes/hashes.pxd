@@ -7,8 +7,9 @@ from cache_server.structures.table cimport Table
 cdef class Hash:
     cdef public Table table
     cdef public bint packed
+    cdef public Py_ssize_t longest
 
-@cython.locals(index=Py_ssize_t, longest=cython.longlong, word=bytes)
+@cython.locals(index=Py_ssize_t, word=bytes)
 cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first, Py_ssize_t added)
 cdef Hash _opened(Database db, bytes key)
 @cython.locals(db=Database, fields=Hash, count=Py_ssize_t, index=Py_ssize_t, added=Py_ssize_t)

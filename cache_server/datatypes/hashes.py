@@ -40,7 +40,10 @@ _PACKED_BYTES_DEFAULT = 64
 
 
 class Hash:
-    """Fields to values, in `table`. `packed` says that Redis would hold them as a listpack."""
+    """Fields to values, in `table`. `packed` says that Redis would hold them as a listpack.
+
+    `longest` is the length in bytes up to which words were found to fit a listpack: for those the
+    settings need not be asked again."""
 
     type_name = b"hash"
 
@@ -48,6 +51,7 @@ class Hash:
         """`pairs` of field and value. The encoding is what the default settings make of them."""
         self.table = Table()
         self.packed = True
+        self.longest = 0
         for field, value in pairs:
             self.table.set(field, value)
         if self.table.used:
@@ -86,16 +90,16 @@ class Hash:
 
 def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int, added: int) -> None:
     """After `words[first:]` were stored: they or the number of fields may end the listpack."""
-    config = ctx.config
-    if added and fields.table.used > config.hash_max_listpack_entries:
+    if added and fields.table.used > ctx.config.hash_max_listpack_entries:
         fields.packed = False
         return
-    longest = config.hash_max_listpack_value
     for index in range(first, len(words)):
         word = words[index]
-        if len(word) > longest:
-            fields.packed = False
-            return
+        if len(word) > fields.longest:
+            if len(word) > ctx.config.hash_max_listpack_value:
+                fields.packed = False
+                return
+            fields.longest = len(word)
 
 
 def _opened(db: Any, key: bytes) -> Hash:
