@@ -254,6 +254,7 @@ class Follower:
         self._line = b""
         self.framed = False
         self._offer = None
+        self._asked_sync = False
         self._reader = None
         self._become(_S.HELLO)
         self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync started")
