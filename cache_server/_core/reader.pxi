@@ -72,6 +72,8 @@ cdef class RequestReader:
         cdef Buffer b = self.buffer
         if b.start == b.end and (idle or b.capacity > 2 * KEPT_CAPACITY):
             b.free()
+            if not idle:
+                b.reserve(KEPT_CAPACITY)
 
     def next_request(self):
         """The next whole request, or None when more bytes are needed.
