@@ -101,6 +101,7 @@ class Server:
         self.observation = Observation(self)
         self.info = self.observation.info
         self.info.put("replication", replication_fields)
+        self.info.put("persistence", lambda _: self.persistence.info_fields())
         self.parts += [self.admission, self.observation]
         self.loading = False
         self.cron_paused = False

@@ -38,6 +38,8 @@ from replication.history import HistoryMark
 
 _STREAM = FrameKind.STREAM.value
 _COMPACT_FRAMES_MIN = 1024
+_FRAME_OVERHEAD_BYTES = HEADER_BYTES + 33 + 2 * 40
+"""What a frame costs besides its body: header, bytes object, a start and a checksum as numbers."""
 
 
 class Backlog:
@@ -99,6 +101,11 @@ class Backlog:
     def frame_count(self) -> int:
         """Frames kept."""
         return len(self._starts) - self._first
+
+    @property
+    def memory_bytes(self) -> int:
+        """About the memory that the frames take."""
+        return len(self) + self.frame_count * _FRAME_OVERHEAD_BYTES
 
     def covers(self, position: int) -> bool:
         """Whether a reader can go on from `position`."""

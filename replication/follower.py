@@ -222,6 +222,11 @@ class Follower:
         """The position of the snapshot that is being received."""
         return max(self._new_position, 0)
 
+    @property
+    def loading_replid(self) -> str:
+        """The history of the snapshot that is being received; "" if the leader names none."""
+        return self._new_replid
+
     # following and not
 
     def _on_follow(self, event: ev.FollowRequested, now_ms: int) -> None:

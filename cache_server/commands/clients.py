@@ -107,8 +107,9 @@ def client_kill_command(ctx: Any, args: list[bytes]) -> Any:
     clients = list(ctx.server.clients.values())
     if len(args) == 3:
         address = args[2].decode("utf-8", "surrogateescape")
+        tests: list[Test] = [lambda client: bool(client.peer == address)]
         chosen = [client for client in clients if client.peer == address]
-        if not chosen:
+        if not chosen and not _kill_leader_link(ctx, tests):
             raise CommandError(b"ERR No such client")
     else:
         tests, skip_me = _kill_filters(args)

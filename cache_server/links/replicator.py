@@ -96,6 +96,8 @@ class Replicator:
             config.on_change[name] = self._setting_changed
         self._read_settings()
         server.persistence.history_fields = self.history_fields
+        server.persistence.is_sending = lambda: bool(self._snapshots)
+        server.persistence.receiving = self._receiving
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -138,6 +140,21 @@ class Replicator:
             self.leader.backlog.active = True
             self.leader.promote(self._now_ms())
             self._settle()
+            self._drop_expired()
+
+    def _drop_expired(self) -> None:
+        """Deletes what has expired while we were away, in the stream, for the followers' sake."""
+        keyspace, dispatcher = self.server.keyspace, self.server.dispatcher
+        dispatcher.begin_pass()
+        count = 0
+        for db in keyspace.databases:
+            for key, entry in list(db.volatile.items()):
+                if entry.expire_ms <= keyspace.now_ms:
+                    db.expire_now(key)
+                    dispatcher.finish_unit()
+                    count += 1
+        self.server.persistence.keys_expired += count
+        self._flush()
 
     # -- roles ---------------------------------------------------------------------------------
 
@@ -216,6 +233,16 @@ class Replicator:
             (b"repl-offset", self.follower.position),
         ]
 
+    def _receiving(self) -> str:
+        """INFO's word for a snapshot that is being received: it is `async_loading` for one of the
+        very history that we serve meanwhile, where Redis would serve as well."""
+        follower = self.follower
+        if not follower.syncing:
+            return ""
+        swaps = self.server.config.repl_diskless_load == "swapdb"
+        same = follower.loading_replid == follower.history.replid
+        return "async_loading" if swaps and same else "loading"
+
     # -- asked by commands ---------------------------------------------------------------------
 
     def request(self, client: Any, event: ev.Event) -> Any:
@@ -261,7 +288,8 @@ class Replicator:
 
     def unsent_bytes(self) -> int:
         """Output that followers have not taken yet."""
-        return sum(feed.client.connection.output_bytes for feed in self._feeds.values())
+        waiting = sum(feed.client.connection.output_bytes for feed in self._feeds.values())
+        return waiting + self.buffer_bytes_beyond_backlog()
 
     def _end_wait(self, token: int) -> None:
         del self._waiters[token]
@@ -349,6 +377,16 @@ class Replicator:
     def lag_seconds(self, heard_ms: int) -> int:
         """Whole seconds since a time of the machines' clock."""
         return max(0, (self._now_ms() - heard_ms) // 1000)
+
+    def buffer_bytes(self) -> int:
+        """Memory that the backlog takes, with what followers have yet to be sent."""
+        return self.leader.backlog.memory_bytes if self.leader.active else 0
+
+    def buffer_bytes_beyond_backlog(self) -> int:
+        """What of it is there for slow followers only."""
+        if not self.leader.attached:
+            return 0
+        return max(0, self.buffer_bytes() - int(self.server.config.repl_backlog_size))
 
     def good_followers(self) -> int:
         """Followers online and heard of within min-replicas-max-lag."""
@@ -565,6 +603,7 @@ class Replicator:
                 self._follow(ev.LeaderUnreachable(error.strerror or str(error)))
             return
         if self._connection is connection:
+            self._applier.client.peer = connection.peer
             self._follow(ev.LeaderConnected())
 
     def _do_send_to_leader(self, action: act.SendToLeader) -> None:

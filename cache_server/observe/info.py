@@ -148,6 +148,8 @@ def memory_fields(server: Any) -> Fields:
     peak = server.stats.memory_peak_bytes = max(server.stats.memory_peak_bytes, used)
     overhead = server.startup_memory_bytes
     dataset = max(0, used - overhead)
+    buffers = server.replication.buffer_bytes()
+    beyond = server.replication.buffer_bytes_beyond_backlog()
     total = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
     clients = server.admission.memory_by_class()
     return [
@@ -192,9 +194,9 @@ def memory_fields(server: Any) -> Fields:
         ("mem_fragmentation_ratio", f"{resident / max(1, used):.2f}"),
         ("mem_fragmentation_bytes", resident - used),
         ("mem_not_counted_for_evict", server.memory_not_counted_bytes()),
-        ("mem_replication_backlog", 0),
-        ("mem_total_replication_buffers", 0),
-        ("mem_clients_slaves", clients["slave"]),
+        ("mem_replication_backlog", buffers - beyond),
+        ("mem_total_replication_buffers", buffers),
+        ("mem_clients_slaves", beyond + clients["slave"]),
         ("mem_clients_normal", clients["normal"] + clients["pubsub"]),
         ("mem_cluster_links", 0),
         ("mem_aof_buffer", 0),

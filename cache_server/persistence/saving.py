@@ -77,6 +77,10 @@ class Persistence:
         self.disk = Disk() if disk is None else disk
         self.history_fields: Callable[[], list[tuple[bytes, Any]]] = list
         self.recovered: RecoveredHistory | None = None
+        #: Whether followers are being sent a snapshot; and which of INFO's words, `loading` or
+        #: `async_loading`, tells that one is being received from a leader.
+        self.is_sending: Callable[[], bool] = bool
+        self.receiving: Callable[[], str] = str
         #: Libraries of functions that came with a snapshot; they go into the next one.
         self.functions: list[bytes] = []
         self.skip_checksum = False
@@ -329,9 +333,10 @@ class Persistence:
         running_s = -1 if running is None else int(time.monotonic() - running.began)
         early = 0 if snapshot is None else snapshot.early_bytes
         done, total = (0, 0) if snapshot is None else (snapshot.keys_done, snapshot.keys_total)
+        receiving = self.receiving()
         lines = [
-            f"loading:{int(loading is not None)}",
-            "async_loading:0",
+            f"loading:{int(loading is not None or receiving == 'loading')}",
+            f"async_loading:{int(receiving == 'async_loading')}",
             f"current_cow_peak:{early}",
             f"current_cow_size:{early}",
             "current_cow_size_age:0",
@@ -339,7 +344,7 @@ class Persistence:
             f"current_save_keys_processed:{done}",
             f"current_save_keys_total:{total}",
             f"rdb_changes_since_last_save:{self.changes}",
-            f"rdb_bgsave_in_progress:{int(running is not None)}",
+            f"rdb_bgsave_in_progress:{int(running is not None or self.is_sending())}",
             f"rdb_last_save_time:{self.last_save_s}",
             f"rdb_last_bgsave_status:{'ok' if self.last_save_ok else 'err'}",
             f"rdb_last_bgsave_time_sec:{self.last_duration_s}",
@@ -362,6 +367,11 @@ class Persistence:
             "module_fork_last_cow_size:0",
         ]
         return lines if loading is None else lines + loading.info_lines()
+
+    def info_fields(self) -> list[tuple[str, object]]:
+        """INFO persistence as pairs of field and value."""
+        pairs = (line.partition(":") for line in self.info_lines())
+        return [(name, value) for name, _, value in pairs]
 
     # -- parts ---------------------------------------------------------------------------------
 
