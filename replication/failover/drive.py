@@ -93,6 +93,10 @@ class Drive:
             return WireError("INPROG Failover already in progress")
         if self.hopeless(now_ms):
             return WireError("NOGOODSLAVE No suitable replica to promote")
+        if watch.node.lease_capable and watch.tenure.register is None:
+            # Another sentinel may be writing the register's first value, which names the old
+            # leader: a leader that hands over meanwhile would be told to lead again.
+            return WireError("INPROG The register has no first value yet, ask again in a moment")
         watch.context.publish("+force-failover", f"master {watch.config.name}", False)
         self._begin(True, None, now_ms)
         return b"OK"
