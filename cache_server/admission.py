@@ -124,11 +124,12 @@ class Admission:
 
     # -- maxmemory-clients ---------------------------------------------------------------------
 
-    def evict_clients(self) -> None:
-        """Closes the largest clients until all together are below maxmemory-clients."""
+    def evict_clients(self) -> bool:
+        """Closes the largest clients until all together are below maxmemory-clients. True when it
+        closed one: what that held is free in the next turn of the loop."""
         limit = self._clients_bytes_max()
         if not limit:
-            return
+            return False
         sizes = [
             (memory_bytes(client), client)
             for client in self.server.clients.values()
@@ -136,17 +137,20 @@ class Admission:
         ]
         total = sum(size for size, _ in sizes)
         if total < limit:
-            return
+            return False
+        closed = False
         sizes = [(size, client) for size, client in sizes if not client.flags & states.NO_EVICT]
         for size, client in sorted(sizes, key=lambda pair: pair[0], reverse=True):
             if total < limit:
-                return
+                return closed
+            closed = True
             log.info("Evicting client: %s", describe(client, self.server.now_ms()))
             self.server.stats.evicted_clients += 1
             self.server.kill(client)
             total -= size
         if total >= limit:
             log.warning("Over client maxmemory after evicting all evictable clients")
+        return closed
 
     def _clients_bytes_max(self) -> int:
         """The limit in bytes, 0 for none; a negative setting is a share of maxmemory."""

@@ -44,7 +44,9 @@ class Upkeep:
         config.on_change["maxmemory-policy"] = lambda _: self.eviction.policy_changed()
 
     async def start(self) -> None:
-        """The settings have been loaded."""
+        """The settings have been loaded; the data has not."""
+        self.memory.begin()
+        self.server.startup_memory_bytes = self.memory.used_bytes()
         self.eviction.policy_changed()
         self._show_gate()
 
@@ -72,7 +74,8 @@ class Upkeep:
         """Before a command while maxmemory is set. Raises OOM for one that needs memory."""
         if self.counted_bytes() <= self.server.config.maxmemory or not self._evicts():
             return
-        self.server.admission.evict_clients()
+        if self.server.admission.evict_clients():
+            return
         if not self.eviction.make_room() and _needs_memory(client, cmd):
             raise CommandError(_OUT_OF_MEMORY)
 

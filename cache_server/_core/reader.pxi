@@ -64,8 +64,8 @@ cdef class RequestReader:
 
     @property
     def capacity_bytes(self):
-        """Bytes allocated for reading."""
-        return self.buffer.capacity
+        """Bytes allocated for reading: the buffer, and the arguments of the request half read."""
+        return self.buffer.capacity + self.args_bytes
 
     def trim(self, idle):
         """Gives memory back while nothing is held: all where `idle`, else what is beyond the usual."""

@@ -319,12 +319,12 @@ def setrange_command(ctx: Any, args: list[bytes]) -> int:
         return 0 if value is None else _length(value)
     _check_length(ctx, offset + len(part))
     if value is None:
-        grown = bytearray()
+        grown = bytearray(offset + len(part))
         db.put(key, grown)
     else:
         grown = _growing(db, key, value)
-    if len(grown) < offset:
-        grown.extend(bytes(offset - len(grown)))
+        if len(grown) < offset:
+            grown.extend(bytes(offset - len(grown)))
     grown[offset : offset + len(part)] = part
     db.changed(key, NOTIFY_STRING, b"setrange")
     return len(grown)

@@ -1,6 +1,6 @@
 """How much memory is in use: the figure that maxmemory is compared with, and those INFO shows.
 
-It is what was allocated since the server was built, on top of a round figure for the program
+It is what was allocated since the server started, on top of a round figure for the program
 itself: the interpreter and its modules (some 20 MB that no eviction could free) are not in it, so
 that a maxmemory from a redis.conf means the same amount of data here. INFO's used_memory_rss shows
 all.
@@ -29,8 +29,12 @@ class MemoryGauge:
     def __init__(self, counted_bytes: Callable[[], int] | None) -> None:
         self._counted_bytes = counted_bytes
         self._block_bytes = _BLOCK_BYTES
+        self.begin()
+
+    def begin(self) -> None:
+        """The program is in place and there is no data yet: what is there now is the program."""
         self._base_blocks = sys.getallocatedblocks()
-        self._base_bytes = 0 if counted_bytes is None else counted_bytes()
+        self._base_bytes = 0 if self._counted_bytes is None else self._counted_bytes()
         self._base_anonymous_bytes = self._anonymous_bytes_max = status_bytes("RssAnon")
 
     @property

@@ -65,8 +65,8 @@ class RequestReader:
 
     @property
     def capacity_bytes(self) -> int:
-        """Bytes allocated for reading."""
-        return len(self._buffer)
+        """Bytes allocated for reading: the buffer, and the arguments of the request half read."""
+        return len(self._buffer) + self._args_bytes
 
     @property
     def buffered_bytes(self) -> int:
