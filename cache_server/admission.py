@@ -47,6 +47,8 @@ class Admission:
         self.server = server
         self.config = server.config
         self._round: list[Any] = []
+        #: What evicted clients still hold until their connections are gone: id -> bytes.
+        self.leaving: dict[int, int] = {}
         #: Output that no class of clients is refused for, in bytes: less need not be looked at.
         self.output_bytes_max = 0
         self.config.on_change["client-output-buffer-limit"] = self._limits_changed
@@ -124,12 +126,11 @@ class Admission:
 
     # -- maxmemory-clients ---------------------------------------------------------------------
 
-    def evict_clients(self) -> bool:
-        """Closes the largest clients until all together are below maxmemory-clients. True when it
-        closed one: what that held is free in the next turn of the loop."""
+    def evict_clients(self) -> None:
+        """Closes the largest clients until all together are below maxmemory-clients."""
         limit = self._clients_bytes_max()
         if not limit:
-            return False
+            return
         sizes = [
             (memory_bytes(client), client)
             for client in self.server.clients.values()
@@ -137,20 +138,22 @@ class Admission:
         ]
         total = sum(size for size, _ in sizes)
         if total < limit:
-            return False
-        closed = False
+            return
         sizes = [(size, client) for size, client in sizes if not client.flags & states.NO_EVICT]
         for size, client in sorted(sizes, key=lambda pair: pair[0], reverse=True):
             if total < limit:
-                return closed
-            closed = True
+                return
             log.info("Evicting client: %s", describe(client, self.server.now_ms()))
             self.server.stats.evicted_clients += 1
+            self.leaving[client.id] = size
             self.server.kill(client)
             total -= size
         if total >= limit:
             log.warning("Over client maxmemory after evicting all evictable clients")
-        return closed
+
+    def gone(self, client: Any) -> None:
+        """The client's connection is gone, with all that it held."""
+        self.leaving.pop(client.id, None)
 
     def _clients_bytes_max(self) -> int:
         """The limit in bytes, 0 for none; a negative setting is a share of maxmemory."""

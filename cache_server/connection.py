@@ -132,6 +132,7 @@ class Connection(asyncio.Protocol):
         they would stay, with their buffers. What was already called for has run by now."""
         self.channel.release()
         self.client.connection = GONE
+        self.server.admission.gone(self.client)
 
     def _flush_now(self) -> None:
         self._flush_scheduled = False

@@ -66,16 +66,16 @@ class Upkeep:
         return self.memory.used_bytes() - self.not_counted_bytes()
 
     def not_counted_bytes(self) -> int:
-        """What does not: deletions are sent to followers, so to evict for the sake of their
-        unsent output would only make more of it."""
-        return int(self.server.replication.unsent_bytes())
+        """What does not: what evicted clients are about to give back, and followers' unsent
+        output, since deletions are sent to them and would only make more of it."""
+        leaving: dict[int, int] = self.server.admission.leaving
+        return int(self.server.replication.unsent_bytes()) + sum(leaving.values())
 
     def check_memory(self, client: Any, cmd: rows.Command) -> None:
         """Before a command while maxmemory is set. Raises OOM for one that needs memory."""
         if self.counted_bytes() <= self.server.config.maxmemory or not self._evicts():
             return
-        if self.server.admission.evict_clients():
-            return
+        self.server.admission.evict_clients()
         if not self.eviction.make_room() and _needs_memory(client, cmd):
             raise CommandError(_OUT_OF_MEMORY)
 
