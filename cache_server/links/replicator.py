@@ -288,7 +288,7 @@ class Replicator:
 
     def unsent_bytes(self) -> int:
         """Output that followers have not taken yet."""
-        waiting = sum(feed.client.connection.output_bytes for feed in self._feeds.values())
+        waiting = sum(int(feed.client.connection.output_bytes) for feed in self._feeds.values())
         return waiting + self.buffer_bytes_beyond_backlog()
 
     def _end_wait(self, token: int) -> None:
