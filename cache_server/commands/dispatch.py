@@ -157,9 +157,7 @@ class Dispatcher:
             if not cmd.accepts(len(args)) or (
                 cmd.subcommands is not None and cmd.handler is rows.container_only
             ):
-                raise CommandError(
-                    f"ERR wrong number of arguments for '{cmd.full_name}' command"
-                )
+                raise CommandError(f"ERR wrong number of arguments for '{cmd.full_name}' command")
             if client.flags & _GATED or self.gates:
                 return self._execute_gated(client, cmd, args)
             return self.call(client, cmd, args)
