@@ -36,9 +36,13 @@ class Wire:
         while True:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                near.close()
+                continue
             self._sockets += [near, far]
             for pair in ((near, far, False), (far, near, True)):
                 threading.Thread(target=self._pump, args=pair, daemon=True).start()
