@@ -23,7 +23,7 @@ end; `checksum` is the one at `end`. An inactive backlog is empty and its positi
 from bisect import bisect_right
 
 from replication.checksum import history_checksum
-from replication.constants import BACKLOG_BYTES_MIN, FRAME_BODY_BYTES_MAX
+from replication.constants import BACKLOG_BYTES_MIN, STREAM_FRAME_BYTES
 from replication.frames import (
     HEADER_BYTES,
     Frame,
@@ -116,11 +116,11 @@ class Backlog:
     def append(self, data: bytes, now_ms: int, epoch: int) -> None:
         """Seals `data` at the end of the stream. `now_ms` is this node's wall clock."""
         assert self.active
-        if len(data) <= FRAME_BODY_BYTES_MAX:
+        if len(data) <= STREAM_FRAME_BYTES:
             self._append(data, now_ms, epoch)
         else:
-            for at in range(0, len(data), FRAME_BODY_BYTES_MAX):
-                self._append(data[at : at + FRAME_BODY_BYTES_MAX], now_ms, epoch)
+            for at in range(0, len(data), STREAM_FRAME_BYTES):
+                self._append(data[at : at + STREAM_FRAME_BYTES], now_ms, epoch)
 
     def _append(self, body: bytes, now_ms: int, epoch: int) -> None:
         checksum = self.checksum = history_checksum(body, self.checksum)

@@ -21,7 +21,11 @@ EOF_MARK_LENGTH: Final = 40
 
 FRAME_BODY_BYTES_MAX: Final = 1 * MIB
 """Longest body of a frame. A reader holds a whole body before it may use one byte of it, so this
-is what a peer can make it hold; appending more in one go makes several frames."""
+is what a peer can make it hold."""
+
+STREAM_FRAME_BYTES: Final = 16 * KIB
+"""Longest body we seal into the stream in one frame. Frames leave the backlog whole, so this is
+how exactly the backlog keeps to its size; the header is 0.3 % of it."""
 
 SNAPSHOT_CHUNK_BYTES: Final = 64 * KIB
 """Size of snapshot chunk the shell should aim at: large enough that header and checksum vanish,
@@ -59,5 +63,6 @@ FRAMES_VERSION: Final = 1
 """Version of the frame layout offered in `REPLCONF capa frames`; part of the frame's magic."""
 
 assert SNAPSHOT_CHUNK_BYTES <= FRAME_BODY_BYTES_MAX
+assert min(FRAME_BODY_BYTES_MAX, BACKLOG_BYTES_MIN) >= STREAM_FRAME_BYTES
 assert HANDSHAKE_LINE_BYTES_MAX > 5 * REPLID_LENGTH, "a FULLRESYNC line must fit"
 assert len(NO_REPLID) == REPLID_LENGTH

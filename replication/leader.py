@@ -94,7 +94,7 @@ class Leader:
     _pump_wanted: bool = False
     _pumped_end: int = 0
     _asked_position: int = -1
-    _pinged_ms: int = 0
+    _pinged_ms: int | None = None
     _keepalive_ms: int = 0
     _lonely_since_ms: int | None = None
 
@@ -736,7 +736,7 @@ class Leader:
     # by the clock
 
     def _tick_stream(self, now_ms: int) -> None:
-        if not self.leading or not self.attached:
+        if self._pinged_ms is None or not self.leading or not self.attached:
             self._pinged_ms = now_ms
             return
         if self.handover.state is not HandoverState.IDLE:

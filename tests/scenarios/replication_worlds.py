@@ -107,6 +107,7 @@ class LeaderWorld:
         history = History(f"{1:040x}", epoch=int(named.get("epoch", "0")))
         backlog = Backlog(settings.backlog_size_bytes)
         self.leader = Leader(history, backlog, settings, lambda: next(source))
+        self.leader.tick(self.now_ms)
 
     def execute(self, command: Command) -> list[str]:
         said = getattr(self, "do_" + command.verb.replace("-", "_"))(command)
