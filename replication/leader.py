@@ -120,12 +120,17 @@ class Leader:
         for progress in list(self.followers.values()):
             if not progress.attached or _is_waiting(progress):
                 continue
+            if not self.backlog.start <= progress.sent_position <= end:
+                self._drop(progress, "what it was at has been replaced")
+                continue
             if progress.online and progress.sent_position < end:
                 self._send_stream(progress, now_ms)
             if progress.attached and (slowest is None or progress.sent_position < slowest):
                 slowest = progress.sent_position
         self._pump_wanted = self._pump_wanted and self._anyone_can_be_sent()
-        self.backlog.pinned_position = slowest
+        if self.backlog.pinned_position != slowest:
+            self.backlog.pinned_position = slowest
+            self.backlog.trim()
 
     def tick(self, now_ms: int) -> None:
         """Does what is due by the clock. Ten times a second is often enough."""
@@ -826,6 +831,7 @@ class Leader:
 
     def _forget(self, progress: Progress) -> None:
         progress.become(ProgressState.GONE)
+        self._pump_wanted = True
         del self.followers[progress.link]
         current = self.snapshot_pass
         if current is None or progress.link not in current.links:

@@ -50,8 +50,8 @@ class Shutdown:
         self.flags = flags
         log.warning("User requested shutdown...")
         server = self.server
-        behind = server.followers_behind()
-        if behind and "now" not in flags and server.config.shutdown_timeout:
+        waits = "now" not in flags and server.config.shutdown_timeout
+        if waits and server.followers_behind():
             log.info("Waiting for replicas before shutting down.")
             self.deadline_ms = server.now_ms() + server.config.shutdown_timeout * 1000
             server.pauses.pause(BY_SHUTDOWN, self.deadline_ms + 60_000, False)

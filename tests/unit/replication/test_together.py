@@ -171,3 +171,20 @@ def test_whatever_breaks_all_end_equal(seed: int) -> None:
             assert node.follower.connected
             assert node.leader.backlog.end == leader.leader.backlog.end
             assert node.follower.stats.histories_diverged == 0
+
+
+def test_a_follower_that_is_rebuilt_drops_who_follows_it() -> None:
+    world = World("abc")
+    a, b, c = world.nodes.values()
+    b.follow(a)
+    world.run(200)
+    c.follow(b)
+    world.run(1500)
+    a.leader.backlog.resize(0)
+    assert b.wire is not None
+    b.wire.cut()
+    for at in range(2000):
+        a.add(b"value %d" % at)
+    world.run(4000)
+    assert b.follower.stats.full_syncs == 2
+    assert c.values == b.values == a.values
