@@ -50,6 +50,24 @@ _LOG_LEVELS = {
 }
 
 
+#: Settings that count from the moment they are changed.
+_SETTINGS = (
+    "masterauth",
+    "masteruser",
+    "min-replicas-max-lag",
+    "min-replicas-to-write",
+    "repl-backlog-size",
+    "repl-backlog-ttl",
+    "repl-diskless-sync",
+    "repl-diskless-sync-delay",
+    "repl-diskless-sync-max-replicas",
+    "repl-ping-replica-period",
+    "repl-timeout",
+    "replica-announce-ip",
+    "replica-announce-port",
+    "replica-read-only",
+    "replica-serve-stale-data",
+)
 #: The purpose under which writes are paused while a failover drains.
 BY_FAILOVER = "failover"
 #: The end of a pause that ends when the failover does, in Unix ms.
@@ -86,13 +104,7 @@ class Replicator:
         self._settling = False
         self._stream_db: int | None = None
         self._counted = (0, 0, 0)
-        for name in (
-            "replica-read-only",
-            "replica-serve-stale-data",
-            "min-replicas-to-write",
-            "min-replicas-max-lag",
-            "repl-backlog-size",
-        ):
+        for name in _SETTINGS:
             config.on_change[name] = self._setting_changed
         self._read_settings()
         server.persistence.history_fields = self.history_fields
