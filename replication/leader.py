@@ -125,6 +125,8 @@ class Leader:
                 continue
             if progress.online and progress.sent_position < end:
                 self._send_stream(progress, now_ms)
+            elif not progress.online:
+                self._enforce_output_limit(progress, now_ms)
             if progress.attached and (slowest is None or progress.sent_position < slowest):
                 slowest = progress.sent_position
         self._pump_wanted = self._pump_wanted and self._anyone_can_be_sent()
