@@ -38,8 +38,14 @@ from replication.history import HistoryMark
 
 _STREAM = FrameKind.STREAM.value
 _COMPACT_FRAMES_MIN = 1024
-_FRAME_OVERHEAD_BYTES = HEADER_BYTES + 33 + 2 * 40
-"""What a frame costs besides its body: header, bytes object, a start and a checksum as numbers."""
+_NUMBERS_BYTES = 32 + 47
+"""What a frame's start and checksum take as Python numbers: 32, and 48 or (one in 16) 32."""
+
+
+def _held_bytes(sealed: bytes) -> int:
+    """What a bytes object takes in the allocator: its header and its rounding included."""
+    size = 33 + len(sealed)
+    return (size + 15) & ~15 if size <= 512 else ((size + 23) & ~15) - 8
 
 
 class Backlog:
@@ -50,6 +56,7 @@ class Backlog:
         "_end",
         "_first",
         "_sealed",
+        "_sealed_bytes",
         "_start_checksum",
         "_starts",
         "active",
@@ -68,6 +75,7 @@ class Backlog:
     def reset(self, position: int, mark: HistoryMark | None = None) -> None:
         """Forgets all bytes and goes on at `position` (after a full sync). Pins are dropped."""
         self._sealed: list[bytes] = []
+        self._sealed_bytes = 0
         self._starts: list[int] = []
         self._checksums: list[int] = []
         self._first = 0
@@ -104,8 +112,11 @@ class Backlog:
 
     @property
     def memory_bytes(self) -> int:
-        """About the memory that the frames take."""
-        return len(self) + self.frame_count * _FRAME_OVERHEAD_BYTES
+        """The memory that the frames take, to the byte as far as can be told: a leader does not
+        count it against maxmemory, so an error here would evict keys."""
+        lists = (self._sealed, self._starts, self._checksums)
+        numbers = len(self._starts) * _NUMBERS_BYTES
+        return self._sealed_bytes + numbers + sum(held.__sizeof__() for held in lists)
 
     def covers(self, position: int) -> bool:
         """Whether a reader can go on from `position`."""
@@ -125,7 +136,9 @@ class Backlog:
     def _append(self, body: bytes, now_ms: int, epoch: int) -> None:
         checksum = self.checksum = history_checksum(body, self.checksum)
         start = self._end
-        self._sealed.append(seal(_STREAM, epoch, start, now_ms, checksum, body))
+        sealed = seal(_STREAM, epoch, start, now_ms, checksum, body)
+        self._sealed.append(sealed)
+        self._sealed_bytes += _held_bytes(sealed)
         self._starts.append(start)
         self._checksums.append(checksum)
         self._end = start + len(body)
@@ -139,6 +152,7 @@ class Backlog:
         assert frame.body
         assert history_checksum(frame.body, self.checksum) == frame.history
         self._sealed.append(frame.sealed)
+        self._sealed_bytes += _held_bytes(frame.sealed)
         self._starts.append(frame.start)
         self._checksums.append(frame.history)
         self._end = frame.end
@@ -158,6 +172,7 @@ class Backlog:
             return
         self._start_checksum = self._checksums[dropped - 1]
         for at in range(first, dropped):
+            self._sealed_bytes -= _held_bytes(self._sealed[at])
             self._sealed[at] = b""
         self._first = dropped
         if dropped > _COMPACT_FRAMES_MIN and dropped * 2 > len(starts):
@@ -182,6 +197,7 @@ class Backlog:
             parse(self._sealed[at])
         except FrameError as error:
             self._start_checksum = self._checksums[at]
+            self._sealed_bytes -= sum(map(_held_bytes, self._sealed[self._first : at + 1]))
             del self._sealed[: at + 1]
             del self._starts[: at + 1]
             del self._checksums[: at + 1]
@@ -272,4 +288,5 @@ class Backlog:
             position += header.body_bytes
         assert position == self._end
         assert checksum == self.checksum
+        assert self._sealed_bytes == sum(map(_held_bytes, self._sealed[self._first :]))
         assert self.active or self._first == len(self._starts)

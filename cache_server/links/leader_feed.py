@@ -23,10 +23,15 @@ from replication.constants import SNAPSHOT_CHUNK_BYTES
 
 
 class FeedLink:
-    """Our end of one follower's link."""
+    """Our end of one follower's link.
+
+    What the kernel does not take at once makes the link paused: the stream then waits in the
+    backlog, where a small write costs a fraction of what it costs in the transport's queue, and
+    all followers share it."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        client.connection.transport.set_write_buffer_limits(high=0)
 
     def send(self, data: bytes) -> None:
         """Writes bytes behind what was written before."""

@@ -396,7 +396,7 @@ class Replicator:
 
     def buffer_bytes_beyond_backlog(self) -> int:
         """What of it is there for slow followers only."""
-        if not self.leader.attached:
+        if not self.leader.attached and self.leader.backlog.pinned_position is None:
             return 0
         return max(0, self.buffer_bytes() - int(self.server.config.repl_backlog_size))
 
