@@ -15,8 +15,10 @@ BULK_LENGTH_UNAUTHENTICATED_MAX = 16 * 1024
 
 #: Replies gathered in one pass before they are handed to the socket, in bytes.
 REPLY_BYTES_PER_FLUSH = 256 * 1024
-#: A client with this much unread output is not read from until it drains, in bytes.
-OUTPUT_PAUSE_BYTES = 1024 * 1024
+#: A client with this much unread output is not read from until it drains, in bytes. Clients that
+#: send a whole pipeline before they read (a million commands, 9 bytes of reply each) must not
+#: come to wait for us while we wait for them.
+OUTPUT_PAUSE_BYTES = 16 * 1024 * 1024
 
 #: Command spellings (GET, get, Get ...) remembered for direct lookup.
 COMMAND_SPELLINGS_MAX = 4096
