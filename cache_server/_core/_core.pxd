@@ -37,6 +37,18 @@ cdef class ReplyWriter:
 
 
 @cython.final
+cdef class Histogram:
+    cdef long long buckets[30]
+
+    cpdef add(self, long long spent_us)
+
+
+cdef class Executor:
+    cpdef begin_requests(self, client)
+    cpdef execute(self, client, list args)
+
+
+@cython.final
 cdef class Stopwatch:
     cpdef long long monotonic_ns(self)
     cpdef long long unix_ms(self)

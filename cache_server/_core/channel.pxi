@@ -8,12 +8,38 @@
 cdef Py_ssize_t FLUSH_BYTES = _FLUSH
 
 
+cdef class Executor:
+    """What a channel runs requests through: the base of a compiled dispatcher, which is reached
+    without a Python call. `Handed` stands before one that is not compiled."""
+
+    cpdef begin_requests(self, client):
+        """Requests of `client` follow that arrived together."""
+        raise NotImplementedError
+
+    cpdef execute(self, client, list args):
+        """Runs a request; returns its reply."""
+        raise NotImplementedError
+
+
+@cython.final
+cdef class Handed(Executor):
+    cdef object dispatcher
+
+    def __cinit__(self, dispatcher):
+        self.dispatcher = dispatcher
+
+    cpdef begin_requests(self, client):
+        self.dispatcher.begin_requests(client)
+
+    cpdef execute(self, client, list args):
+        return self.dispatcher.execute(client, args)
+
+
 @cython.final
 cdef class Channel:
-    """Joins a reader, a writer, a dispatcher and the shell of one connection.
+    """Joins a reader, a writer, an executor and the shell of one connection.
 
-    The dispatcher gives `begin_requests(client)` and `execute(client, args) -> value`; the shell
-    (the connection) `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
+    The shell (the connection) `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
     `protocol_error(error)`. `data_received` is what the event loop calls.
 
     `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
@@ -35,16 +61,14 @@ cdef class Channel:
     cdef public long long sent_bytes
     cdef public long long query_bytes_max
     cdef public long long output_bytes_max
-    cdef object begin
-    cdef object execute
+    cdef Executor executor
     cdef object shell
 
-    def __init__(self, client, dispatcher, shell):
+    def __init__(self, client, executor, shell):
         self.reader = RequestReader()
         self.writer = ReplyWriter()
         self.client = client
-        self.begin = dispatcher.begin_requests
-        self.execute = dispatcher.execute
+        self.executor = executor if isinstance(executor, Executor) else Handed(executor)
         self.shell = shell
         self.gate = None
         self.stop = 0
@@ -68,20 +92,22 @@ cdef class Channel:
         cdef RequestReader reader = self.reader
         cdef ReplyWriter writer = self.writer
         cdef object client = self.client
-        cdef object execute = self.execute
-        self.begin(client)
+        cdef Executor executor = self.executor
+        executor.begin_requests(client)
         try:
             while self.stop == 0:
+                args = None  # so that its list can be used again
                 args = reader.take()
                 if args is None:
                     break
-                value = execute(client, args)
+                value = executor.execute(client, args)
                 if value is not NO_REPLY:
                     writer.write(value)
                     if writer.buffer.end - writer.buffer.start > FLUSH_BYTES:
                         self.flush()
         except ProtocolError as error:
             self.shell.protocol_error(error)
+        reader.spare = None  # an idle client holds no arguments
         self.flush()
         if (self.stop != 0 or self.queued
                 or reader.buffer.end - reader.buffer.start + reader.args_bytes > self.query_bytes_max):

@@ -29,12 +29,40 @@ cdef Py_ssize_t parse_length(const char *text, const char *end, long long *resul
     return p + 2 - text
 
 
+cdef inline const char *read_number(const char *p, const char *end, Py_ssize_t *value) noexcept:
+    """Reads a length and its CRLF as nearly all are written: up to nine digits, the line whole.
+    What follows them; NULL for any other line, on which `parse_length` decides."""
+    cdef const char *digits = p
+    cdef unsigned long long number = 0
+    cdef unsigned int digit
+    while p < end:
+        digit = <unsigned int><unsigned char>p[0] - c'0'
+        if digit > 9:
+            break
+        number = number * 10 + digit
+        p += 1
+    if end - p < 2 or p[0] != c'\r' or p == digits or p - digits > 9:
+        return NULL
+    if digits[0] == c'0' and p - digits > 1:
+        return NULL
+    value[0] = <Py_ssize_t>number
+    return p + 2
+
+
 @cython.final
 cdef class RequestReader:
-    """Feed bytes, take requests. `bulk_length_max` in bytes follows proto-max-bulk-len."""
+    """Feed bytes, take requests. `bulk_length_max` in bytes follows proto-max-bulk-len.
+
+    A request that is there as a whole is read in one go (`take_whole`); one that is not, or that is
+    written in any unusual way, in steps that each say what they wait for.
+
+    `spare` is the list of the last request read whole: where nobody else holds it any more, the
+    next request is read into it. Who holds a list of arguments keeps it.
+    """
 
     cdef Buffer buffer
     cdef list args
+    cdef list spare
     cdef Py_ssize_t filled          # arguments of `args` that are there
     cdef Py_ssize_t wanted          # arguments still to come
     cdef long long bulk             # length of the argument being read, -1 before its length line
@@ -47,7 +75,7 @@ cdef class RequestReader:
         self.buffer = Buffer()
         self.buffer.capacity_min = KEPT_CAPACITY
         self.buffer.capacity_kept = PY_SSIZE_T_MAX  # `trim` decides
-        self.args = None
+        self.args = self.spare = None
         self.filled = self.wanted = self.args_bytes = 0
         self.bulk = -1
         self.last_name = b"PING"
@@ -84,6 +112,9 @@ cdef class RequestReader:
     cdef list take(self):
         cdef list args
         if self.wanted == 0:
+            args = self.take_whole()
+            if args is not None:
+                return args
             args = self.read_start()
             if args is not None or self.wanted == 0:
                 return args
@@ -94,6 +125,48 @@ cdef class RequestReader:
         self.args_bytes = 0
         if self.filled < PyList_GET_SIZE(args):
             del args[self.filled:]
+        return args
+
+    cdef list take_whole(self):
+        """A request that is held whole, in its usual form; None for anything else, which is left
+        as it is."""
+        cdef Buffer b = self.buffer
+        cdef const char *p = b.data + b.start
+        cdef const char *end = b.data + b.end
+        cdef Py_ssize_t count = 0
+        cdef Py_ssize_t length = 0
+        cdef Py_ssize_t i
+        cdef PyObject *held
+        cdef bytes name
+        cdef list args
+        if end - p < 4 or p[0] != c'*' or not self.authenticated:
+            return None
+        p = read_number(p + 1, end, &count)
+        if p == NULL or count == 0 or count > 1024:
+            return None
+        args = self.spare
+        if args is None or PyList_GET_SIZE(args) != count or Py_REFCNT(args) != 2:
+            args = self.spare = PyList_New(count)
+        for i in range(count):
+            if end - p < 4 or p[0] != c'$':
+                return None
+            p = read_number(p + 1, end, &length)
+            if p == NULL or end - p < length + 2 or length > self.bulk_length_max:
+                return None
+            held = PyList_GET_ITEM_or_NULL(args, i)
+            if i == 0:
+                name = self.name_of(p, length)
+                if held != <PyObject *>name:
+                    Py_INCREF(name)
+                    PyList_SET_ITEM(args, 0, name)
+                    Py_XDECREF(held)
+            else:
+                set_new_bytes(args, i, p, length)
+                Py_XDECREF(held)
+            p += length + 2
+        b.start = p - b.data
+        if b.start == b.end:
+            b.clear()
         return args
 
     cdef list read_start(self):
@@ -181,16 +254,19 @@ cdef class RequestReader:
         return True
 
     cdef inline bytes argument(self, const char *text, Py_ssize_t length):
-        cdef bytes name
         if self.filled == 0:
-            name = self.last_name
-            if PyBytes_GET_SIZE(name) == length and memcmp(PyBytes_AS_STRING(name), text, length) == 0:
-                return name
-            name = PyBytes_FromStringAndSize(text, length)
-            if length < 64:
-                self.last_name = name
-            return name
+            return self.name_of(text, length)
         return PyBytes_FromStringAndSize(text, length)
+
+    cdef inline bytes name_of(self, const char *text, Py_ssize_t length):
+        """A command's name: the very object of the last request's where it is the same."""
+        cdef bytes name = self.last_name
+        if PyBytes_GET_SIZE(name) == length and memcmp(PyBytes_AS_STRING(name), text, length) == 0:
+            return name
+        name = PyBytes_FromStringAndSize(text, length)
+        if length < 64:
+            self.last_name = name
+        return name
 
     cdef bint read_bulk_length(self) except -1:
         cdef Buffer b = self.buffer

@@ -77,7 +77,7 @@ def latency_histogram_command(ctx: Any, args: list[bytes]) -> Any:
     shown: list[Any] = []
     for row in called_rows(ctx.server):
         if row.latency and (not wanted or row.full_name in wanted or row.container in wanted):
-            shown += [row.full_name.encode(), _histogram(row.latency)]
+            shown += [row.full_name.encode(), _histogram(row.latency.counts())]
     return Map(shown)
 
 

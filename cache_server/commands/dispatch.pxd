@@ -6,10 +6,8 @@ from cache_server.keyspace.database cimport Keyspace
 cimport cache_server._core._core as compiled_core
 
 cdef int _GATED
-cdef int _LAST_BUCKET
 
-@cython.final
-cdef class Dispatcher:
+cdef class Dispatcher(compiled_core.Executor):
     cdef public object server
     cdef public Keyspace keyspace
     cdef public Propagation propagation
@@ -29,22 +27,28 @@ cdef class Dispatcher:
     cdef public list ready_keys
 
     cpdef begin_pass(self)
-    cpdef begin_requests(self, Client client)
+    cpdef begin_requests(self, client)
     @cython.locals(cmd=Command, sub=Command)
     cpdef Command find(self, list args)
+    cpdef execute(self, client, list args)
+    @cython.final
     @cython.locals(cmd=Command)
-    cpdef execute(self, Client client, list args)
+    cdef _execute(self, Client client, list args)
     @cython.locals(keyspace=Keyspace, dirty=cython.longlong, db_index=int, now=cython.longlong, spent=cython.longlong)
     cpdef call(self, Client client, Command cmd, list args)
-    @cython.locals(counts=list, bound=cython.longlong, index=int)
-    @cython.locals(counts=list, bound=cython.longlong, index=cython.int)
-    cdef _track(self, Command cmd, long long spent_us)
     cpdef finish_unit(self)
+    @cython.final
     cdef _record(self, Client client, list args, int db_index, bint changed)
+    @cython.final
     cdef _execute_gated(self, Client client, Command cmd, list args)
+    @cython.final
     cdef _execute_muted(self, Client client, Command cmd, list args)
+    @cython.final
     cdef _refused(self, Client client, Command cmd, error)
+    @cython.final
     @cython.locals(flags=int, gates=int, permits=int)
     cdef _admit(self, Client client, Command cmd, list args)
+    @cython.final
     cdef _admit_write(self, int gates)
+    @cython.final
     cdef _queue(self, Client client, Command cmd, list args)

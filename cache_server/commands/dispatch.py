@@ -22,10 +22,10 @@ from cache_server import client as states
 from cache_server.commands import table as rows
 from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
-from cache_server.constants import COMMAND_SPELLINGS_MAX, LATENCY_BUCKETS
+from cache_server.constants import COMMAND_SPELLINGS_MAX
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import Keyspace
-from cache_server.wire import Stopwatch
+from cache_server.wire import Histogram, Stopwatch
 from cache_server.wire.replies import NO_REPLY, QUEUED, Raw
 
 log = logging.getLogger("cache_server")
@@ -43,7 +43,6 @@ GATE_DISK_ERROR = 1 << 8
 GATE_BUSY = 1 << 9  # a script runs too long
 
 _GATED = states.GATED
-_LAST_BUCKET = LATENCY_BUCKETS - 1
 _FOREVER_NS = 2**63 - 1
 
 #: What a RESP2 client with subscriptions may call.
@@ -149,6 +148,9 @@ class Dispatcher:
 
     def execute(self, client: Any, args: list[bytes]) -> Any:
         """Runs a request; returns its reply, a CommandError among them."""
+        return self._execute(client, args)
+
+    def _execute(self, client: Any, args: list[bytes]) -> Any:
         cmd: Command | None = None
         try:
             cmd = self.find(args)
@@ -195,24 +197,14 @@ class Dispatcher:
         elif self.slow_ns >= 0 and spent >= self.slow_ns:
             self.server.command_was_slow(client, cmd, args, spent)
         if self.latency_tracking:
-            self._track(cmd, spent // 1000)
+            if cmd.latency is None:
+                cmd.latency = Histogram()
+            cmd.latency.add(spent // 1000)
         if keyspace.dirty != dirty or client.effects is not None:
             self._record(client, args, db_index, keyspace.dirty != dirty)
         if self.depth == 0 and (self.propagation.pending or self.ready_keys):
             self.finish_unit()
         return value
-
-    def _track(self, cmd: Command, spent_us: int) -> None:
-        """Adds a call to the row's histogram: `latency[n]` counts calls of up to 2**n us."""
-        counts = cmd.latency
-        if counts is None:
-            counts = cmd.latency = [0] * LATENCY_BUCKETS
-        bound = 1
-        index = 0
-        while bound < spent_us and index < _LAST_BUCKET:
-            bound *= 2
-            index += 1
-        counts[index] += 1
 
     def finish_unit(self) -> None:
         """The outermost command is over: its effects go out, then blocked clients are served."""

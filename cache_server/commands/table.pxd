@@ -1,4 +1,5 @@
 cimport cython
+cimport cache_server._core._core as compiled_core
 
 @cython.final
 cdef class Command:
@@ -22,5 +23,5 @@ cdef class Command:
     cdef public long long microseconds
     cdef public long long rejected
     cdef public long long failed
-    cdef public object latency
+    cdef public compiled_core.Histogram latency
     cpdef bint accepts(self, Py_ssize_t count)

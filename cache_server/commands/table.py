@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cache_server.errors import CommandError
+from cache_server.wire import Histogram
 
 Handler = Callable[[Any, list[bytes]], Any]
 KeyFinder = Callable[[list[bytes]], list[int]]
@@ -122,7 +123,7 @@ class Command:
         self.microseconds = 0
         self.rejected = 0
         self.failed = 0
-        self.latency: Any = None
+        self.latency: Histogram | None = None
 
     @property
     def full_name(self) -> str:

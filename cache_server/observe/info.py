@@ -321,7 +321,7 @@ def latency_fields(server: Any) -> Fields:
     for row in called_rows(server):
         if row.latency:
             shown = ",".join(
-                f"p{percent:g}={percentile_us(row.latency, percent):.3f}"
+                f"p{percent:g}={percentile_us(row.latency.counts(), percent):.3f}"
                 for percent in server.config.latency_tracking_info_percentiles
             )
             fields.append((f"latency_percentiles_usec_{row.full_name}", shown))

@@ -9,19 +9,44 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cache_server.wire.pure import Channel, ReplyWriter, RequestReader, Stopwatch
+    from cache_server.wire.pure import (
+        Channel,
+        Histogram,
+        ReplyWriter,
+        RequestReader,
+        Stopwatch,
+    )
 
     COMPILED = False
 else:
     try:
         if os.environ.get("CACHE_SERVER_PURE"):
             raise ImportError("the pure twin was asked for")
-        from cache_server._core._core import Channel, ReplyWriter, RequestReader, Stopwatch
+        from cache_server._core._core import (
+            Channel,
+            Histogram,
+            ReplyWriter,
+            RequestReader,
+            Stopwatch,
+        )
 
         COMPILED = True
     except ImportError:
-        from cache_server.wire.pure import Channel, ReplyWriter, RequestReader, Stopwatch
+        from cache_server.wire.pure import (
+            Channel,
+            Histogram,
+            ReplyWriter,
+            RequestReader,
+            Stopwatch,
+        )
 
         COMPILED = False
 
-__all__ = ["COMPILED", "Channel", "ReplyWriter", "RequestReader", "Stopwatch"]
+__all__ = [
+    "COMPILED",
+    "Channel",
+    "Histogram",
+    "ReplyWriter",
+    "RequestReader",
+    "Stopwatch",
+]

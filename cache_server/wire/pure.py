@@ -20,6 +20,7 @@ from typing import Any
 from cache_server.constants import (
     BULK_LENGTH_UNAUTHENTICATED_MAX,
     INLINE_BYTES_MAX,
+    LATENCY_BUCKETS,
     MULTIBULK_COUNT_MAX,
     MULTIBULK_COUNT_UNAUTHENTICATED_MAX,
     REPLY_BYTES_PER_FLUSH,
@@ -265,14 +266,31 @@ class Stopwatch:
         return time_ns() // 1_000_000
 
 
+class Histogram:
+    """`counts()[n]` calls took up to 2**n microseconds, those before it not among them; the last
+    bucket takes all that is longer."""
+
+    def __init__(self) -> None:
+        self._buckets = [0] * LATENCY_BUCKETS
+
+    def add(self, spent_us: int) -> None:
+        """Counts a call."""
+        index = max(0, spent_us - 1).bit_length()
+        self._buckets[min(index, LATENCY_BUCKETS - 1)] += 1
+
+    def counts(self) -> list[int]:
+        """The counts, in a new list."""
+        return list(self._buckets)
+
+
 class Channel:
     """One pass over what a connection read: parse, execute, encode, send.
 
-    The compiled channel's docstring fixes the contract with dispatcher and shell. This one never
+    The compiled channel's docstring fixes the contract with executor and shell. This one never
     sends by itself: everything goes through the shell's `write_rest`.
     """
 
-    def __init__(self, client: Any, dispatcher: Any, shell: Any) -> None:
+    def __init__(self, client: Any, executor: Any, shell: Any) -> None:
         self.reader = RequestReader()
         self.writer = ReplyWriter()
         self.client = client
@@ -285,7 +303,7 @@ class Channel:
         self.sent_bytes = 0
         self.query_bytes_max = 1 << 62
         self.output_bytes_max = 1 << 62
-        self._dispatcher = dispatcher
+        self._executor = executor
 
     def data_received(self, data: bytes) -> None:
         """Takes what was read and runs all whole requests."""
@@ -295,7 +313,7 @@ class Channel:
 
     def run(self) -> None:
         """Runs the requests already read until one must wait, then sends."""
-        self._dispatcher.begin_requests(self.client)
+        self._executor.begin_requests(self.client)
         try:
             self._run_requests()
         except ProtocolError as error:
@@ -313,7 +331,7 @@ class Channel:
             args = self.reader.next_request()
             if args is None:
                 return
-            value = self._dispatcher.execute(self.client, args)
+            value = self._executor.execute(self.client, args)
             if value is not NO_REPLY:
                 self.writer.write(value)
                 if len(self.writer) > REPLY_BYTES_PER_FLUSH:
