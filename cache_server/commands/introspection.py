@@ -44,8 +44,10 @@ def _key_specifications(row: Command) -> SetReply:
     for number, flags in enumerate(groups):
         last = row.last_key - row.first_key if row.last_key > 0 else row.last_key
         position = row.first_key
-        if len(groups) > 1 and row.last_key > 0:
-            position, last = row.first_key + number * row.key_step, 0
+        if len(groups) > 1:
+            # One key each; the last group has all that are left.
+            position = row.first_key + number * row.key_step
+            last = row.last_key if number and row.last_key < 0 else 0
         found: list[Any] = [b"lastkey", last, b"keystep", row.key_step, b"limit", 0]
         search: list[Any] = [b"type", b"index", b"spec", Map([b"index", position])]
         find: list[Any] = [b"type", b"range", b"spec", Map(found)]

@@ -10,6 +10,7 @@ from cache_server.config_kinds import ConfigError
 #: Modules that have a `COMMANDS` list.
 MODULES = (
     "cache_server.datatypes.strings",
+    "cache_server.datatypes.bitmaps",
     "cache_server.datatypes.lists",
     "cache_server.datatypes.sets",
     "cache_server.datatypes.hashes",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from hypothesis import HealthCheck, settings
 
 from tests.integration.processes import needs
 
@@ -25,9 +28,9 @@ class RawClient:
         self._socket = socket.create_connection(("127.0.0.1", port), REPLY_SECONDS_MAX)
         self._file = self._socket.makefile("rb")
 
-    def send(self, *words: str) -> None:
+    def send(self, *words: str | bytes) -> None:
         """Sends one request."""
-        args = [word.encode() for word in words]
+        args = [word.encode() if isinstance(word, str) else word for word in words]
         parts = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
         self._socket.sendall(b"*%d\r\n" % len(args) + b"".join(parts))
 
@@ -42,7 +45,7 @@ class RawClient:
             return line + b"".join(self.reply() for _ in range(count))
         return line
 
-    def __call__(self, *words: str) -> bytes:
+    def __call__(self, *words: str | bytes) -> bytes:
         """Sends a request and returns its reply."""
         self.send(*words)
         return self.reply()
@@ -86,3 +89,80 @@ def both(folder: Path) -> Iterator[tuple[int, int]]:
     ours = [sys.executable, "-m", "cache_server.cli.serve"]
     with running(ours, folder) as our_port, running(["redis-server"], folder) as their_port:
         yield our_port, their_port
+
+
+#: How a value is read whole, by what TYPE says.
+READERS = {
+    b"+string\r\n": ["GET"],
+    b"+list\r\n": ["LRANGE", "0", "-1"],
+    b"+zset\r\n": ["ZRANGE", "0", "-1", "WITHSCORES"],
+}
+
+
+class Pair:
+    """The same requests to both, compared: replies, changes counted, keys left, events."""
+
+    def __init__(self, ours: RawClient, theirs: RawClient) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        self._counted = (0, 0)
+
+    def begin(self, protocol: str, setup: list[list[str | bytes]]) -> None:
+        """Empty databases, this protocol version, and what `setup` makes."""
+        for client in (self.ours, self.theirs):
+            assert client("HELLO", protocol)[:1] != b"-"
+            assert client("FLUSHALL") == b"+OK\r\n"
+            for words in setup:
+                assert client(*words)[:1] != b"-", words
+        self._counted = self._changes()
+
+    def same(self, *words: str | bytes) -> bytes:
+        """The reply of both."""
+        ours, theirs = self.ours(*words), self.theirs(*words)
+        assert ours == theirs, words
+        return theirs
+
+    def same_keys(self) -> None:
+        """Both counted as many changes since `begin` and hold the same keys and values."""
+        counted = self._changes()
+        before = self._counted
+        assert counted[0] - before[0] == counted[1] - before[1], "changes since the last save"
+        keys = [set(_bulks(client("KEYS", "*"))) for client in (self.ours, self.theirs)]
+        assert keys[0] == keys[1]
+        for key in keys[0]:
+            self.same("PEXPIRETIME", key)
+            name, *rest = READERS[self.same("TYPE", key)]
+            self.same(name, key, *rest)
+
+    def _changes(self) -> tuple[int, int]:
+        return dirty(self.ours), dirty(self.theirs)
+
+
+def _bulks(reply: bytes) -> list[bytes]:
+    """The elements of an array of bulk strings."""
+    elements = []
+    at = reply.index(b"\r\n") + 2
+    while at < len(reply):
+        end = reply.index(b"\r\n", at)
+        size = int(reply[at + 1 : end])
+        elements.append(reply[end + 2 : end + 2 + size])
+        at = end + 4 + size
+    return elements
+
+
+def dirty(client: RawClient) -> int:
+    """How many changes the server has counted."""
+    found = re.search(rb"rdb_changes_since_last_save:(\d+)", client("INFO", "persistence"))
+    assert found is not None
+    return int(found[1])
+
+
+@contextmanager
+def pairs(our_port: int, their_port: int) -> Iterator[Pair]:
+    """One client of each."""
+    with closing(RawClient(our_port)) as ours, closing(RawClient(their_port)) as theirs:
+        yield Pair(ours, theirs)
+
+
+#: Examples of a differential test: enough to meet every option and every fault.
+thorough = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.compat.both import RawClient, both, needs_redis
+from tests.compat.both import RawClient, both, dirty, needs_redis
 
 pytestmark = [pytest.mark.integration, needs_redis]
 
@@ -131,13 +131,6 @@ def comparable(words: Words, reply: bytes) -> object:
     if words[0] in UNORDERED and reply[:1] in b"*~":
         return sorted(re.split(rb"(?=\$)", reply))
     return reply
-
-
-def dirty(client: RawClient) -> int:
-    """How many changes the server has counted."""
-    found = re.search(rb"rdb_changes_since_last_save:(\d+)", client("INFO", "persistence"))
-    assert found is not None
-    return int(found[1])
 
 
 @pytest.mark.parametrize("kind", ["lists", "sets"])
