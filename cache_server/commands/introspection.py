@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.commands.helping import help_row
-from cache_server.commands.key_flags import flags_of_key, key_flags
+from cache_server.commands.key_flags import SPECIFICATIONS, flags_of_key, key_flags
 from cache_server.commands.table import WRITE, Command
 from cache_server.errors import CommandError, syntax_error
 from cache_server.structures.glob import matcher
@@ -36,7 +36,24 @@ def describe(row: Command) -> list[Any]:
     ]
 
 
+def _listed_specifications(row: Command) -> SetReply:
+    """Those of a command whose key specifications do not follow from its row."""
+    specifications = SetReply()
+    for notes, flags, search, find in SPECIFICATIONS[row.full_name]:
+        shown = Map([b"notes", notes.encode()] if notes else [])
+        shown += [b"flags", SetReply(Status(flag.encode()) for flag in flags.split())]
+        for step, (kind, pairs) in ((b"begin_search", search), (b"find_keys", find)):
+            spec = Map()
+            for name, value in pairs.items():
+                spec += [name.encode(), value.encode() if isinstance(value, str) else value]
+            shown += [step, Map([b"type", kind.encode(), b"spec", spec])]
+        specifications.append(shown)
+    return specifications
+
+
 def _key_specifications(row: Command) -> SetReply:
+    if row.full_name in SPECIFICATIONS:
+        return _listed_specifications(row)
     if row.first_key == 0 and row.find_keys is None:
         return SetReply()
     groups = key_flags(row.full_name, bool(row.flags & WRITE))

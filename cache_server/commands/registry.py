@@ -18,6 +18,7 @@ MODULES = (
     "cache_server.datatypes.sorted_set_ranges",
     "cache_server.datatypes.sorted_set_algebra",
     "cache_server.datatypes.streams",
+    "cache_server.datatypes.sorting",
     "cache_server.commands.keys",
     "cache_server.commands.connection",
     "cache_server.commands.clients",

@@ -7,7 +7,8 @@ categories, key extraction and propagation all read it. Each module of commands 
     arity       arguments with the name itself; -n: at least n
     flags       Redis's names, space separated (https://redis.io/docs/latest/commands/command/)
     keys        (first, last, step) as in COMMAND INFO; last -1 is the last argument; or a function
-                from the arguments to the list of key positions, for commands that need one
+                from the arguments to the list of key positions, for commands that need one;
+                with both, the function is the `finder`
 
 A container (CONFIG, CLIENT ...) has rows of its own in `subcommands`; its handler is not called.
 """
@@ -92,6 +93,7 @@ class Command:
         handler: Handler,
         keys: tuple[int, int, int] | KeyFinder = NO_KEYS,
         *,
+        finder: KeyFinder | None = None,
         group: str = "generic",
         since: str = "1.0.0",
         summary: str = "",
@@ -106,7 +108,7 @@ class Command:
         self.flag_names = flags.split()
         self.flags = sum(FLAG_BITS[flag] for flag in self.flag_names)
         self.handler = handler
-        self.find_keys: KeyFinder | None = keys if callable(keys) else None
+        self.find_keys: KeyFinder | None = keys if callable(keys) else finder
         self.first_key, self.last_key, self.key_step = NO_KEYS if callable(keys) else keys
         self.group = group
         self.since = since
