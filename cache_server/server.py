@@ -31,6 +31,7 @@ from cache_server.commands.propagation import Propagation
 from cache_server.commands.shutdown import Shutdown
 from cache_server.commands.subscriptions import Hub, notify_flags
 from cache_server.commands.table import Command
+from cache_server.commands.tracking import Tracking
 from cache_server.commands.transactions import (
     forget_transaction,
     queue_permits,
@@ -96,13 +97,14 @@ class Server:
         self.process_limits = ProcessLimits(self)
         self.pauses = Pauses(self)
         self.pubsub = Hub()
+        self.tracking = Tracking(self, self.pubsub.notifier(self.keyspace))
         self.monitors = Monitors(self._monitors_changed)
         self.shutdown = Shutdown(self)
         self.observation = Observation(self)
         self.info = self.observation.info
         self.info.put("replication", replication_fields)
         self.info.put("persistence", lambda _: self.persistence.info_fields())
-        self.parts += [self.admission, self.observation]
+        self.parts += [self.admission, self.observation, self.tracking]
         self.loading = False
         self.cron_paused = False
         #: The exit code, once the server is to end.
@@ -164,11 +166,10 @@ class Server:
         ):
             self.config.on_change[name] = follow
         self._notify_changed(self.config.notify_keyspace_events)
-        self.keyspace.on_notify = self.pubsub.notifier(self.keyspace)
         self.keyspace.on_watched = watched_key_changed
 
     def _notify_changed(self, letters: str) -> None:
-        self.keyspace.notify_flags = notify_flags(letters)
+        self.tracking.events_wanted(notify_flags(letters))
 
     def _query_limit_changed(self, limit_bytes: int) -> None:
         for client in self.clients.values():
@@ -209,6 +210,7 @@ class Server:
         self.pauses.forget(client)
         self.shutdown.forget(client)
         self.monitors.remove(client)
+        self.tracking.end(client)
         self.pubsub.remove_all(client)
         forget_transaction(client)
         self.stats.input_bytes += client.channel.received_bytes

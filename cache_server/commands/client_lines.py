@@ -46,11 +46,21 @@ def letters(client: Any) -> str:
     if client.flags & (states.FOLLOWER | states.MONITOR):
         shown += "O" if client.flags & states.MONITOR else "S"
     shown += "".join(letter for bit, letter in _FLAG_LETTERS if client.flags & bit)
+    if client.flags & states.TRACKING:
+        state = client.server.tracking.clients[client]
+        shown += "R" * state.broken + "B" * state.broadcast
     if client.peer.startswith("/"):
         shown += "U"
     if client.flags & states.NO_EVICT:
         shown += "e"
     return shown or "N"
+
+
+def redirect(client: Any) -> int:
+    """Whose id the client's tracking messages go to: 0 is itself, -1 without tracking."""
+    if not client.flags & states.TRACKING:
+        return -1
+    return int(client.server.tracking.clients[client].redirect)
 
 
 def queued_bytes(client: Any) -> int:
@@ -113,7 +123,7 @@ def describe(client: Any, now_ms: int, running: list[bytes] | None = None) -> st
         "events": "rw" if channel.queued else "r",
         "cmd": "NULL" if command is None else command.full_name,
         "user": "default" if client.user is None else client.user,
-        "redir": -1,
+        "redir": redirect(client),
         "resp": client.protocol,
     }
     return " ".join(f"{name}={value}" for name, value in fields.items())

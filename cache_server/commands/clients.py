@@ -7,13 +7,15 @@ from typing import Any
 
 from cache_server import client as states
 from cache_server.commands.client_lines import class_named, client_class, describe
+from cache_server.commands.client_tracking import HELP as TRACKING_HELP
+from cache_server.commands.client_tracking import ROWS as tracking_rows  # noqa: N811
 from cache_server.commands.connection import set_name
 from cache_server.commands.helping import help_row, switch
 from cache_server.commands.pausing import BY_CLIENT
 from cache_server.commands.table import Command, container_only
 from cache_server.datatypes.arguments import integer_or_none, parse_integer
 from cache_server.errors import CommandError, syntax_error
-from cache_server.wire.replies import NO_REPLY, OK, Map, SetReply, Verbatim
+from cache_server.wire.replies import NO_REPLY, OK, Verbatim
 
 Test = Callable[[Any], bool]
 
@@ -207,16 +209,6 @@ def client_unblock_command(ctx: Any, args: list[bytes]) -> int:
     return int(ctx.server.unblock(target, reason == b"error"))
 
 
-def client_getredir_command(ctx: Any, args: list[bytes]) -> int:
-    """CLIENT GETREDIR: -1 where the client is not tracking."""
-    return -1
-
-
-def client_trackinginfo_command(ctx: Any, args: list[bytes]) -> Any:
-    """CLIENT TRACKINGINFO"""
-    return Map([b"flags", SetReply([b"off"]), b"redirect", -1, b"prefixes", []])
-
-
 def _row(
     name: str,
     arity: int,
@@ -308,26 +300,11 @@ _ROWS = [
         "O(log N) where N is the number of client connections",
         admin=True,
     ),
-    _row(
-        "getredir",
-        2,
-        client_getredir_command,
-        "6.0.0",
-        "Get tracking notifications redirection client ID if any",
-    ),
-    _row(
-        "trackinginfo",
-        2,
-        client_trackinginfo_command,
-        "6.2.0",
-        "Return information about server assisted client side caching for the current connection",
-    ),
+    *tracking_rows,
     help_row(
         "CLIENT",
         "GETNAME",
         "    Return the name of the current connection.",
-        "GETREDIR",
-        "    Return the id of the client that tracking messages go to, -1 without tracking.",
         "ID",
         "    Return the id of the current connection.",
         "INFO",
@@ -352,8 +329,7 @@ _ROWS = [
         "    Say which replies the current connection wants.",
         "SETNAME <name>",
         "    Name the current connection.",
-        "TRACKINGINFO",
-        "    Report the tracking status of the current connection.",
+        *TRACKING_HELP,
         "UNBLOCK <client-id> [TIMEOUT|ERROR]",
         "    End the wait of a blocked client.",
         "UNPAUSE",

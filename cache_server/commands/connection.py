@@ -113,6 +113,7 @@ def reset_command(ctx: Any, args: list[bytes]) -> Any:
     forget_transaction(ctx)
     server.pubsub.remove_all(ctx)
     server.monitors.remove(ctx)
+    server.tracking.end(ctx)
     ctx.db = ctx.keyspace.databases[0]
     ctx.name = b""
     ctx.flags &= ~(states.REPLY_OFF | states.REPLY_SKIP | states.REPLY_SKIP_NEXT | states.NO_EVICT)

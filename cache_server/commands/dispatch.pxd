@@ -42,6 +42,9 @@ cdef class Dispatcher(compiled_core.Executor):
     @cython.final
     cdef _execute_gated(self, Client client, Command cmd, list args)
     @cython.final
+    cdef _run(self, Client client, Command cmd, list args)
+    cpdef call_tracked(self, Client client, Command cmd, list args)
+    @cython.final
     cdef _execute_muted(self, Client client, Command cmd, list args)
     @cython.final
     cdef _refused(self, Client client, Command cmd, error)

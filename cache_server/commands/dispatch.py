@@ -236,7 +236,21 @@ class Dispatcher:
         if client.flags & (states.REPLY_OFF | states.REPLY_SKIP_NEXT | states.REPLY_SKIP):
             return self._execute_muted(client, cmd, args)
         value = self._admit(client, cmd, args)
-        return self.call(client, cmd, args) if value is None else value
+        return self._run(client, cmd, args) if value is None else value
+
+    def _run(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        value = self.call_tracked(client, cmd, args)
+        # As in Redis a request is shown when it is done: EXEC after what it ran.
+        hidden = cmd.flags & (rows.SKIP_MONITOR | rows.ADMIN) or client.flags & states.REPLAY
+        if self.gates & GATE_MONITOR and not hidden:
+            self.server.feed_monitors(client, args)
+        return value
+
+    def call_tracked(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        """`call`, also for a client that tracks keys: what it reads is remembered."""
+        if client.flags & states.TRACKING:
+            return self.server.tracking.run(client, cmd, args)
+        return self.call(client, cmd, args)
 
     def _execute_muted(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
         if client.flags & states.REPLY_SKIP_NEXT:
@@ -244,7 +258,7 @@ class Dispatcher:
         try:
             value = self._admit(client, cmd, args)
             if value is None:
-                value = self.call(client, cmd, args)
+                value = self._run(client, cmd, args)
         except CommandError as error:
             value = self._refused(client, cmd, error)
         if client.flags & (states.REPLY_OFF | states.REPLY_SKIP):
@@ -307,10 +321,6 @@ class Dispatcher:
             return NO_REPLY
         if flags & states.MULTI and cmd.name not in NOT_QUEUED:
             return self._queue(client, cmd, args)
-        # EXEC shows itself after what it ran.
-        hidden = cmd.flags & (rows.SKIP_MONITOR | rows.ADMIN) or cmd.name == "exec"
-        if gates & GATE_MONITOR and not hidden:
-            server.feed_monitors(client, args)
         return None
 
     def _admit_write(self, gates: int) -> None:

@@ -78,6 +78,7 @@ def _flush(ctx: Any, databases: list[Any], args: list[bytes]) -> None:
         if gradually:
             ctx.server.upkeep.lazy_free.take(db.table)
         ctx.keyspace.dirty += db.clear()
+    ctx.server.tracking.data_flushed()
 
 
 # -- finding -----------------------------------------------------------------------------------

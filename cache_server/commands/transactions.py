@@ -32,14 +32,6 @@ def multi_command(ctx: Any, args: list[bytes]) -> Any:
 
 def exec_command(ctx: Any, args: list[bytes]) -> Any:
     """EXEC: null when a watched key changed, EXECABORT when a command was refused."""
-    try:
-        return _execute(ctx)
-    finally:
-        if ctx.server.dispatcher.gates & GATE_MONITOR:
-            ctx.server.feed_monitors(ctx, args)
-
-
-def _execute(ctx: Any) -> Any:
     if not ctx.flags & states.MULTI:
         raise CommandError(b"ERR EXEC without MULTI")
     queue = ctx.queue
@@ -61,6 +53,8 @@ def _execute(ctx: Any) -> Any:
 def _run_queued(ctx: Any, cmd: Command, args: list[bytes]) -> Any:
     dispatcher = ctx.server.dispatcher
     value = dispatcher.call(ctx, cmd, args)
+    if ctx.flags & states.TRACKING:
+        ctx.server.tracking.remember(ctx, cmd, args)
     if dispatcher.gates & GATE_MONITOR and not cmd.flags & (SKIP_MONITOR | ADMIN):
         ctx.server.feed_monitors(ctx, args)
     return value

@@ -233,7 +233,7 @@ class Blocking:
                 continue
             if waiting.kind is not None and type(value) is not waiting.kind:
                 continue
-            reply = self._dispatcher.call(client, waiting.cmd, waiting.retry(key))
+            reply = self._dispatcher.call_tracked(client, waiting.cmd, waiting.retry(key))
             if reply is NO_REPLY:
                 waiting.cmd.calls -= 1
             else:

@@ -131,7 +131,7 @@ def client_fields(server: Any) -> Fields:
         ("client_recent_max_input_buffer", largest_input),
         ("client_recent_max_output_buffer", largest_output),
         ("blocked_clients", len(server.blocking) + len(server.pauses.waiting)),
-        ("tracking_clients", 0),
+        ("tracking_clients", len(server.tracking.clients)),
         ("clients_in_timeout_table", server.blocking.timed),
     ]
 
@@ -249,9 +249,9 @@ def stats_fields(server: Any) -> Fields:
         ("active_defrag_key_misses", 0),
         ("total_active_defrag_time", 0),
         ("current_active_defrag_time", 0),
-        ("tracking_total_keys", 0),
-        ("tracking_total_items", 0),
-        ("tracking_total_prefixes", 0),
+        ("tracking_total_keys", len(server.tracking.table)),
+        ("tracking_total_items", server.tracking.items),
+        ("tracking_total_prefixes", len(server.tracking.prefixes)),
         ("unexpected_error_replies", 0),
         ("total_error_replies", stats.error_replies),
         ("dump_payload_sanitizations", 0),

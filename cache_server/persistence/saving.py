@@ -254,6 +254,7 @@ class Persistence:
     def take(self, loaded: Loaded) -> None:
         """Makes loaded data the server's own."""
         install(self.keyspace, loaded)
+        self.server.tracking.data_flushed()
         self.functions = loaded.functions
         self._log_loaded(loaded)
 
@@ -277,6 +278,7 @@ class Persistence:
             raise CommandError(b"ERR Error trying to load the RDB dump") from None
         if flush:
             install(self.keyspace, loaded)
+            self.server.tracking.data_flushed()
         self.functions = loaded.functions
         self._log_loaded(loaded)
         self._dirty_saved = self.keyspace.dirty

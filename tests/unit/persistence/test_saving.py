@@ -52,6 +52,11 @@ class Host:
         self.keyspace = Keyspace(16)
         self.loop = loop
         self.failing = False
+        self.tracking = self
+        self.told_of_flush = 0
+
+    def data_flushed(self) -> None:
+        self.told_of_flush += 1
 
     def disk_failing(self, failing: bool) -> None:
         self.failing = failing
