@@ -116,7 +116,8 @@ def test_an_announcement_alone_costs_no_memory(reader: Any) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_arguments_that_somebody_holds_stay_as_they_are(reader: Any) -> None:
     read = reader()
-    read.feed(b"".join(b"*2\r\n$3\r\nGET\r\n$1\r\n%b\r\n" % key for key in (b"a", b"b", b"c", b"d")))
+    for key in (b"a", b"b", b"c", b"d"):
+        read.feed(b"*2\r\n$3\r\nGET\r\n$1\r\n%b\r\n" % key)
     first = read.next_request()
     assert read.next_request() == [b"GET", b"b"]
     third = read.next_request()
