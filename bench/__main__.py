@@ -28,29 +28,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.cases import CASES, DEFAULTS, Case, fill
 from bench.failover import kill_to_first_write
 from bench.processes import Process, free_port
 
-TESTS = {
-    "PING": ["PING"],
-    "SET": ["SET", "key:__rand_int__", "xxx"],
-    "GET": ["GET", "key:__rand_int__"],
-    "INCR": ["INCR", "counter:__rand_int__"],
-    "LPUSH": ["LPUSH", "mylist", "xxx"],
-    "RPUSH": ["RPUSH", "mylist", "xxx"],
-    "LPOP": ["LPOP", "mylist"],
-    "RPOP": ["RPOP", "mylist"],
-    "SADD": ["SADD", "myset", "element:__rand_int__"],
-    "HSET": ["HSET", "myhash", "element:__rand_int__", "xxx"],
-    "ZADD": ["ZADD", "myzset", "__rand_int__", "element:__rand_int__"],
-    "SPOP": ["SPOP", "myset"],
-    "ZPOPMIN": ["ZPOPMIN", "myzset"],
-    "LRANGE_100": ["LRANGE", "list100", "0", "99"],
-    "LRANGE_300": ["LRANGE", "list600", "0", "299"],
-    "LRANGE_600": ["LRANGE", "list600", "0", "599"],
-    "MSET": ["MSET", *["key:__rand_int__", "xxx"] * 10],
-    "XADD": ["XADD", "mystream", "*", "myfield", "xxx"],
-}
 KEYS_FOR_MEMORY = 1_000_000
 
 app = typer.Typer(add_completion=False)
@@ -82,17 +63,31 @@ class Server:
         self.process.stop()
 
 
-def measure(
-    server: Server, command: list[str], pipeline: int, requests: int
-) -> tuple[float, float]:
-    """Requests a second, and server CPU microseconds a request."""
+def measure(server: Server, case: Case, pipeline: int, requests: int) -> tuple[float, float]:
+    """Requests a second, and server CPU microseconds a request.
+
+    Raises LookupError for a command that the server does not answer."""
+    listeners = _listen(server.port, case.subscribers) if case.subscribers else None
     before = server.cpu_seconds()
     line = ["taskset", "-c", "1", "redis-benchmark", "-p", str(server.port), "--csv", "-c", "50"]
-    line += ["-n", str(requests), "-P", str(pipeline), "-r", "100000", *command]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    line += ["-n", str(requests), "-P", str(pipeline), "-r", "100000", *case.command]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     spent = server.cpu_seconds() - before
-    row = [row for row in csv.reader(done.stdout.splitlines()) if len(row) > 2][-1]
-    return float(row[1]), spent / requests * 1e6
+    if listeners is not None:
+        listeners.kill()
+        listeners.wait()
+    rows = [row for row in csv.reader(done.stdout.splitlines()) if len(row) > 2]
+    if done.returncode != 0 or not rows:
+        raise LookupError(done.stdout + done.stderr)
+    return float(rows[-1][1]), spent / requests * 1e6
+
+
+def _listen(port: int, count: int) -> subprocess.Popen[str]:
+    line = ["taskset", "-c", "1", sys.executable, "-m", "bench.subscribers", str(port), str(count)]
+    child = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
 
 
 def one_round(
@@ -103,15 +98,16 @@ def one_round(
     results: dict[tuple[str, ...], list],
 ) -> None:
     for pipeline in pipelines:
-        requests = 40_000 if pipeline == 1 else 200_000
         for test in tests:
-            server.client.delete("list100", "list600")
-            server.client.rpush("list100", *["xxx"] * 100)
-            server.client.rpush("list600", *["xxx"] * 600)
-            count = requests // 5 if test.startswith(("LRANGE", "MSET")) else requests
-            results.setdefault((test, str(pipeline), name), []).append(
-                measure(server, TESTS[test], pipeline, count)
-            )
+            case = CASES[test]
+            requests = int((40_000 if pipeline == 1 else 200_000) * case.share)
+            try:
+                fill(server.client, case, requests)
+                figures = measure(server, case, pipeline, requests)
+            except (LookupError, redis.ResponseError) as error:
+                console.print(f"{test}: {name} does not answer it: {error}")
+                continue
+            results.setdefault((test, str(pipeline), name), []).append(figures)
         server.client.flushall()
 
 
@@ -140,10 +136,13 @@ def show(
         for test in tests:
             row, cpu = [test], {}
             for name in names:
-                runs = results[(test, str(pipeline), name)]
+                runs = results.get((test, str(pipeline), name))
+                if not runs:
+                    row += ["-", "-"]
+                    continue
                 cpu[name] = statistics.median(run[1] for run in runs)
                 row += [f"{statistics.median(run[0] for run in runs):,.0f}", f"{cpu[name]:.2f}"]
-            row.append(f"{cpu['ours'] / cpu['redis']:.2f}" if "redis" in cpu else "-")
+            row.append(f"{cpu['ours'] / cpu['redis']:.2f}" if len(cpu) == 2 else "-")
             table.add_row(*row)
         console.print(table)
 
@@ -151,13 +150,18 @@ def show(
 @app.command()
 def main(
     rounds: Annotated[int, typer.Option(help="rounds, interleaved")] = 3,
-    tests: Annotated[str, typer.Option(help="names separated by commas")] = ",".join(TESTS),
+    tests: Annotated[
+        str,
+        typer.Option(help="names separated by commas; `defaults` are redis-benchmark's, or `all`"),
+    ] = "all",
     pipelines: Annotated[str, typer.Option(help="pipeline depths")] = "1,16",
     memory: Annotated[bool, typer.Option(help="measure memory per key")] = True,
     failover: Annotated[bool, typer.Option(help="measure kill to first write")] = True,
 ) -> None:
     """Runs the comparison and prints the tables."""
-    chosen, depths = tests.split(","), [int(depth) for depth in pipelines.split(",")]
+    groups = {"all": list(CASES), "defaults": list(DEFAULTS)}
+    chosen = groups.get(tests) or tests.split(",")
+    depths = [int(depth) for depth in pipelines.split(",")]
     lines = commands()
     if "redis" not in lines:
         console.print("redis-server is not installed: skipped, only our figures follow")
