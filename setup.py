@@ -18,6 +18,7 @@ HOT = [
     "cache_server/commands/connection.py",
     "cache_server/commands/dispatch.py",
     "cache_server/commands/propagation.py",
+    "cache_server/commands/subscriptions.py",
     "cache_server/commands/table.py",
     "cache_server/commands/keys.py",
     "cache_server/structures/[a-z]*.py",

@@ -106,4 +106,4 @@ class Client:
         """Sends a value outside of request and reply (a message, an unblocked client's reply)."""
         if self.channel is not None and not self.flags & CLOSED:
             self.channel.writer.write(value)
-            self.connection.output_added()
+            self.channel.output_added()

@@ -34,7 +34,7 @@ class Gone:
     def close(self) -> None:
         """It is closed."""
 
-    close_after_reply = resume = output_added = close
+    close_after_reply = resume = close
 
 
 GONE = Gone()
@@ -52,7 +52,6 @@ class Connection(asyncio.Protocol):
         #: The loop calls the channel itself: no Python frame between a read and its requests.
         self.data_received = self.channel.data_received  # type: ignore[method-assign]
         self.transport: asyncio.Transport
-        self._flush_scheduled = False
 
     # -- asyncio's callbacks -------------------------------------------------------------------
 
@@ -103,12 +102,6 @@ class Connection(asyncio.Protocol):
         if not self.client.flags & states.CLOSED:
             self.channel.run()
 
-    def output_added(self) -> None:
-        """Output was written outside of a pass: it leaves at the end of this turn of the loop."""
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self.server.loop.call_soon(self._flush_now)
-
     def close_after_reply(self) -> None:
         """Sends what is written, then closes; no further request is read."""
         self.client.flags |= states.CLOSE_AFTER_REPLY
@@ -135,7 +128,7 @@ class Connection(asyncio.Protocol):
         self.server.admission.gone(self.client)
 
     def _flush_now(self) -> None:
-        self._flush_scheduled = False
+        self.channel.flush_due = False
         if not self.client.flags & states.CLOSED:
             self.channel.flush()
             self.pass_needs_care()
@@ -156,6 +149,10 @@ class Connection(asyncio.Protocol):
         if channel.reader.buffered_bytes > channel.query_bytes_max:
             self.server.log_closing(client, "reached max query buffer length")
             self.close()
+
+    def flush_soon(self) -> None:
+        """Output was written outside of a pass: it leaves at the end of this turn of the loop."""
+        self.server.loop.call_soon(self._flush_now)
 
     def protocol_error(self, error: ProtocolError) -> None:
         """The client sent bytes that are no request: it is told so and closed."""

@@ -20,6 +20,32 @@ cdef class Buffer:
 
 
 @cython.final
+cdef class RequestReader:
+    cdef Buffer buffer
+    cdef list args
+    cdef list spare
+    cdef Py_ssize_t filled          # arguments of `args` that are there
+    cdef Py_ssize_t wanted          # arguments still to come
+    cdef long long bulk             # length of the argument being read, -1 before its length line
+    cdef Py_ssize_t args_bytes
+    cdef bytes last_name            # the previous command's name: pipelines repeat it
+    cdef public long long bulk_length_max
+    cdef public bint authenticated
+
+    cpdef feed(self, bytes data)
+    cdef list take(self)
+    cdef list take_whole(self)
+    cdef list read_start(self)
+    cdef list read_inline(self)
+    cdef list wait_for_line(self, text)
+    cdef bint read_arguments(self) except -1
+    cdef inline bytes argument(self, const char *text, Py_ssize_t length)
+    cdef inline bytes name_of(self, const char *text, Py_ssize_t length)
+    cdef bint read_bulk_length(self) except -1
+    cdef bint refuse_bulk_length(self, Py_ssize_t taken) except -1
+
+
+@cython.final
 cdef class ReplyWriter:
     cdef Buffer buffer
     cdef public int protocol
@@ -46,6 +72,31 @@ cdef class Histogram:
 cdef class Executor:
     cpdef begin_requests(self, client)
     cpdef execute(self, client, list args)
+
+
+@cython.final
+cdef class Channel:
+    cdef readonly RequestReader reader
+    cdef readonly ReplyWriter writer
+    cdef public object client
+    cdef public object gate
+    cdef public int stop
+    cdef public int fd
+    cdef public bint queued
+    cdef public bint flush_due
+    cdef public long long received_bytes
+    cdef public long long sent_bytes
+    cdef public long long query_bytes_max
+    cdef public long long output_bytes_max
+    cdef Executor executor
+    cdef object shell
+
+    cpdef data_received(self, bytes data)
+    cpdef run(self)
+    cpdef add(self, bytes data)
+    cpdef output_added(self)
+    cpdef release(self)
+    cpdef flush(self)
 
 
 @cython.final

@@ -39,30 +39,16 @@ cdef class Handed(Executor):
 cdef class Channel:
     """Joins a reader, a writer, an executor and the shell of one connection.
 
-    The shell (the connection) `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
+    The shell (the connection) gives `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
     `protocol_error(error)`. `data_received` is what the event loop calls.
 
     `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
     `fd`: the socket to send to directly, or -1 to always use `write_rest`.
-    `queued`: the transport may hold output of ours.
+    `queued`: the transport may hold output of ours. `flush_due`: the shell is about to flush.
     `gate`: None, or asked before each flush; False holds the output back until `flush` is called
     again (replies that may not leave before a condition is met).
     `output_bytes_max`: with more than that to send, the shell's `output_allowed()` is asked first.
     """
-
-    cdef readonly RequestReader reader
-    cdef readonly ReplyWriter writer
-    cdef public object client
-    cdef public object gate
-    cdef public int stop
-    cdef public int fd
-    cdef public bint queued
-    cdef public long long received_bytes
-    cdef public long long sent_bytes
-    cdef public long long query_bytes_max
-    cdef public long long output_bytes_max
-    cdef Executor executor
-    cdef object shell
 
     def __init__(self, client, executor, shell):
         self.reader = RequestReader()
@@ -73,7 +59,7 @@ cdef class Channel:
         self.gate = None
         self.stop = 0
         self.fd = -1
-        self.queued = False
+        self.queued = self.flush_due = False
         self.received_bytes = 0
         self.sent_bytes = 0
         self.query_bytes_max = 1 << 62
@@ -112,6 +98,18 @@ cdef class Channel:
         if (self.stop != 0 or self.queued
                 or reader.buffer.end - reader.buffer.start + reader.args_bytes > self.query_bytes_max):
             self.shell.pass_needs_care()
+
+    cpdef add(self, bytes data):
+        """Adds output outside of a pass, encoded already."""
+        self.writer.buffer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.output_added()
+
+    cpdef output_added(self):
+        """The writer has output that no pass will send: the shell's `flush_soon()` is asked to,
+        once."""
+        if not self.flush_due and self.shell is not None:
+            self.flush_due = True
+            self.shell.flush_soon()
 
     cpdef release(self):
         """Lets go of client and shell: the connection has ended and nothing runs any more."""

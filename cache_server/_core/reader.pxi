@@ -60,17 +60,6 @@ cdef class RequestReader:
     next request is read into it. Who holds a list of arguments keeps it.
     """
 
-    cdef Buffer buffer
-    cdef list args
-    cdef list spare
-    cdef Py_ssize_t filled          # arguments of `args` that are there
-    cdef Py_ssize_t wanted          # arguments still to come
-    cdef long long bulk             # length of the argument being read, -1 before its length line
-    cdef Py_ssize_t args_bytes
-    cdef bytes last_name            # the previous command's name: pipelines repeat it
-    cdef public long long bulk_length_max
-    cdef public bint authenticated
-
     def __init__(self, bulk_length_max=512 * 1024 * 1024):
         self.buffer = Buffer()
         self.buffer.capacity_min = KEPT_CAPACITY
@@ -173,6 +162,7 @@ cdef class RequestReader:
         """Reads a request's first line; an inline request is returned at once."""
         cdef Buffer b = self.buffer
         cdef const char *line
+        cdef const char *line_end
         cdef Py_ssize_t taken
         cdef long long count = 0
         cdef list args
@@ -189,7 +179,8 @@ cdef class RequestReader:
                     raise ProtocolError("too big mbulk count string")
                 return None
             if taken < 0 or count > COUNT_MAX:
-                if memchr(line, c'\r', b.end - b.start) == NULL:
+                line_end = <const char *>memchr(line, c'\r', b.end - b.start)
+                if line_end == NULL or line_end + 1 >= b.data + b.end:
                     return self.wait_for_line("too big mbulk count string")
                 raise ProtocolError("invalid multibulk length")
             if count > COUNT_UNAUTHENTICATED_MAX and not self.authenticated:

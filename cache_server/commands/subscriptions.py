@@ -18,7 +18,7 @@ from cache_server import client as states
 from cache_server.keyspace import database as events
 from cache_server.structures.glob import matcher
 from cache_server.wire import ReplyWriter
-from cache_server.wire.replies import Push, Raw
+from cache_server.wire.replies import Push
 
 #: Letters of notify-keyspace-events and the classes that they stand for.
 EVENT_LETTERS = {
@@ -60,18 +60,29 @@ def encoded(value: Any, protocol: int) -> bytes:
 class Message:
     """A push that many clients get: encoded when the first of each protocol version asks."""
 
-    __slots__ = ("_encoded", "value")
-
     def __init__(self, *parts: bytes) -> None:
         self.value = Push(parts)
-        self._encoded: dict[int, Raw] = {}
+        self.resp2: bytes | None = None
+        self.resp3: bytes | None = None
 
-    def send(self, client: Any) -> None:
-        protocol = client.protocol
-        raw = self._encoded.get(protocol)
-        if raw is None:
-            raw = self._encoded[protocol] = Raw(encoded(self.value, protocol))
-        client.push(raw)
+    def encoded(self, protocol: int) -> bytes:
+        """The bytes for a client of that version."""
+        if protocol == 2:
+            if self.resp2 is None:
+                self.resp2 = encoded(self.value, 2)
+            return self.resp2
+        if self.resp3 is None:
+            self.resp3 = encoded(self.value, 3)
+        return self.resp3
+
+
+def deliver(message: Message, clients: dict[Any, None]) -> int:
+    """Hands the message to each client; returns how many there are."""
+    for client in clients:
+        if not client.flags & states.CLOSED:
+            channel = client.channel
+            channel.add(message.encoded(channel.writer.protocol))
+    return len(clients)
 
 
 class Subscriptions:
@@ -140,16 +151,10 @@ class Hub:
         receivers = 0
         clients = self.channels.get(channel)
         if clients:
-            message = Message(b"message", channel, text)
-            for client in clients:
-                message.send(client)
-            receivers = len(clients)
+            receivers = deliver(Message(b"message", channel, text), clients)
         for pattern, clients in self.patterns.items():
             if self._matchers[pattern](channel):
-                message = Message(b"pmessage", pattern, channel, text)
-                for client in clients:
-                    message.send(client)
-                receivers += len(clients)
+                receivers += deliver(Message(b"pmessage", pattern, channel, text), clients)
         return receivers
 
     def publish_shard(self, channel: bytes, text: bytes) -> int:
@@ -157,10 +162,7 @@ class Hub:
         clients = self.shards.get(channel)
         if not clients:
             return 0
-        message = Message(b"smessage", channel, text)
-        for client in clients:
-            message.send(client)
-        return len(clients)
+        return deliver(Message(b"smessage", channel, text), clients)
 
     def notifier(self, keyspace: Any) -> Callable[[int, bytes, bytes, int], None]:
         """The keyspace's `on_notify`: an event of a class that is asked for."""

@@ -48,7 +48,7 @@ class FeedLink:
             return
         if flush:
             client.connection.close_after_reply()
-            client.connection.output_added()
+            client.channel.output_added()
         else:
             client.connection.close()
 

@@ -298,7 +298,7 @@ class Channel:
         self.gate: Callable[[Any], bool] | None = None
         self.stop = 0
         self.fd = -1
-        self.queued = False
+        self.queued = self.flush_due = False
         self.received_bytes = 0
         self.sent_bytes = 0
         self.query_bytes_max = 1 << 62
@@ -321,6 +321,18 @@ class Channel:
         self.flush()
         if self.stop or self.queued or self.reader.buffered_bytes > self.query_bytes_max:
             self.shell.pass_needs_care()
+
+    def add(self, data: bytes) -> None:
+        """Adds output outside of a pass, encoded already."""
+        self.writer.write_raw(data)
+        self.output_added()
+
+    def output_added(self) -> None:
+        """The writer has output that no pass will send: the shell's `flush_soon()` is asked to,
+        once."""
+        if not self.flush_due and self.shell is not None:
+            self.flush_due = True
+            self.shell.flush_soon()
 
     def release(self) -> None:
         """Lets go of client and shell: the connection has ended and nothing runs any more."""

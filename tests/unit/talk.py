@@ -36,6 +36,7 @@ class Shell:
 
     def take(self) -> bytes:
         """What came since the last look."""
+        self.channel.flush()
         sent, self.sent = self.sent, b""
         return sent
 
@@ -64,8 +65,9 @@ class Shell:
         self.channel.writer.write_error(b"ERR Protocol error: " + str(error).encode())
         self.close_after_reply()
 
-    def output_added(self) -> None:
-        self.channel.flush()
+    def flush_soon(self) -> None:
+        self.channel.flush_due = False
+        self.server.loop.call_soon(self.channel.flush)
 
     def close_after_reply(self) -> None:
         self.closing = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cache_server import wire
@@ -133,6 +133,7 @@ def test_a_large_argument_may_come_in_many_pieces(reader: Any) -> None:
 
 
 @pytest.mark.skipif(not wire.COMPILED, reason="the core is not compiled")
+@example([b"*"], [b"\x00\r"])
 @given(
     st.lists(
         st.sampled_from(
