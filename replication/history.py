@@ -8,7 +8,8 @@ A stream position means something only within a history, named by a replication 
 - A peer that asks for the byte after position P under id R may continue when R is the id, or R is
   the second id and P is not beyond the promotion, and the backlog still has every byte from P on.
 
-Ours adds two things. The *epoch* is the number of the reign under which bytes are written; it only
+Ours adds three things. Ids before the second one are remembered too, each good up to the position
+where it ended: leaders may change twice before a follower comes back. The *epoch* is the number of the reign under which bytes are written; it only
 rises. The *history checksum* (kept by the backlog) runs over all bytes; where two of ours resume,
 both say their checksum at that position, and disagreement means that one of them has silently
 diverged, so it is rebuilt. The checksum begins at a *base* position: a follower of a stock Redis
@@ -20,6 +21,9 @@ Positions count bytes before a point, from zero: the byte Redis calls `wanted` i
 from dataclasses import dataclass
 
 from replication.constants import NO_REPLID, REPLID_LENGTH
+
+OLDER_IDS_MAX = 14
+"""Ids remembered besides the second one: as many changes of leader as may pass a follower by."""
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -46,10 +50,15 @@ class History:
     replid2_position: int = -1
     """Positions up to this one belong to `replid2` as well; -1 if there is no second id."""
     epoch: int = 0
+    older: tuple[tuple[str, int], ...] = ()
+    """Ids before `replid2`, newest first, each with the last position that belongs to it."""
 
     def shift(self, new_replid: str, position: int) -> None:
         """Starts a new id at `position`, keeping the present one as second id (a promotion)."""
         assert is_replid(new_replid)
+        if self.replid2 != NO_REPLID:
+            second = (self.replid2, min(self.replid2_position, position))
+            self.older = (second, *self.older[: OLDER_IDS_MAX - 1])
         self.replid2 = self.replid
         self.replid2_position = position
         self.replid = new_replid
@@ -60,6 +69,7 @@ class History:
         self.replid = new_replid
         self.replid2 = NO_REPLID
         self.replid2_position = -1
+        self.older = ()
 
     @property
     def second_repl_offset(self) -> int:
@@ -82,6 +92,8 @@ class History:
                 f"Requested offset for second ID was {position + 1}, but I can reply up to"
                 f" {self.second_repl_offset}"
             )
+        if any(replid == known and position <= last for known, last in self.older):
+            return None
         return (
             f"Replication ID mismatch (Replica asked for '{replid}', my replication IDs are"
             f" '{self.replid}' and '{self.replid2}')"

@@ -3,7 +3,7 @@
 import pytest
 
 from replication.constants import NO_REPLID
-from replication.history import History, is_replid
+from replication.history import OLDER_IDS_MAX, History, is_replid
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
@@ -29,12 +29,22 @@ def test_after_a_promotion_the_old_id_is_good_up_to_it() -> None:
     history.invariants()
 
 
-def test_only_one_old_id_is_remembered() -> None:
+def test_older_ids_are_remembered_each_up_to_its_end() -> None:
     history = History(A)
     history.shift(B, 100)
     history.shift(C, 200)
-    assert history.refusal_of_id(A, 1) is not None
+    assert history.refusal_of_id(A, 100) is None
+    assert history.refusal_of_id(A, 101) is not None
     assert history.refusal_of_id(B, 200) is None
+    history.invariants()
+
+
+def test_the_oldest_ids_are_forgotten() -> None:
+    history = History(A)
+    for number in range(OLDER_IDS_MAX + 3):
+        history.shift(f"{number:040x}", number)
+    assert history.refusal_of_id(A, 0) is not None
+    assert len(history.older) == OLDER_IDS_MAX
 
 
 def test_a_restart_forgets_the_old_id_and_zeros_match_nothing() -> None:
