@@ -14,7 +14,13 @@ from typing import Any
 
 from cache_server import client as states
 from cache_server.commands import table as rows
-from cache_server.commands.dispatch import GATE_LOADING, GATE_MEMORY, GATE_PAUSED, NOT_QUEUED
+from cache_server.commands.dispatch import (
+    GATE_LEASE,
+    GATE_LOADING,
+    GATE_MEMORY,
+    GATE_PAUSED,
+    NOT_QUEUED,
+)
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import EXPIRE_DELETE, Database
 from cache_server.keyspace.eviction import Eviction
@@ -83,7 +89,7 @@ class Upkeep:
 
     def _evicts(self) -> bool:
         config = self.server.config
-        if self.server.dispatcher.gates & (GATE_LOADING | GATE_PAUSED):
+        if self.server.dispatcher.gates & (GATE_LOADING | GATE_PAUSED | GATE_LEASE):
             return False
         return not (config.replicaof and config.replica_ignore_maxmemory)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from cache_server.commands.dispatch import GATE_LEASE
 from cache_server.coordination.lease_keeper import FOREVER_NS, LeaseKeeper
 from cache_server.errors import CommandError
 from replication.failover.events import RespValue, WireError
@@ -86,4 +87,7 @@ class DataNodeLease:
 
     def writes_until(self, monotonic_ns: int) -> None:
         gate = None if self.keeper is None or monotonic_ns == FOREVER_NS else self.keeper.reply_gate
+        was_fenced = self._dispatcher.gates & GATE_LEASE
         self._dispatcher.lend_writes(monotonic_ns, gate)
+        if was_fenced and not self._dispatcher.gates & GATE_LEASE:
+            self._replication.refresh()  # expired keys are deleted again, no longer only hidden
