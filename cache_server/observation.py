@@ -91,7 +91,7 @@ class Observation:
             client.channel.received_bytes = client.channel.sent_bytes = 0
         keyspace = server.keyspace
         keyspace.hits = keyspace.misses = keyspace.expired_keys = 0
-        server.dispatcher.total_calls = 0
+        self.server.dispatcher.total_calls = self.server.dispatcher.total_reads = 0
         for row in server.dispatcher.commands.values():
             for each in (row, *(row.subcommands or {}).values()):
                 each.calls = each.microseconds = each.rejected = each.failed = 0

@@ -20,6 +20,7 @@ cdef class Dispatcher(compiled_core.Executor):
     cdef public Command last_row
     cdef public long long clock_ns
     cdef public long long total_calls
+    cdef public long long total_reads
     cdef public long long slow_ns
     cdef public bint latency_tracking
     cdef public long long writes_until_ns

@@ -24,7 +24,7 @@ from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
 from cache_server.constants import COMMAND_SPELLINGS_MAX
 from cache_server.errors import CommandError
-from cache_server.keyspace.database import Keyspace
+from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE, Keyspace
 from cache_server.wire import Histogram, Stopwatch
 from cache_server.wire.replies import NO_REPLY, QUEUED, Raw
 
@@ -79,6 +79,7 @@ class Dispatcher:
         self.last_name: bytes = b""
         self.last_row: Command | None = None
         self.total_calls = 0
+        self.total_reads = 0
         self.slow_ns = 10_000_000
         self.latency_tracking = False
         #: From a pass that begins later on, writes are refused (GATE_LEASE); see `lend_writes`.
@@ -102,6 +103,8 @@ class Dispatcher:
         self.keyspace.now_ms = self.stopwatch.unix_ms()
         if self.clock_ns >= self.writes_until_ns:
             self.gates |= GATE_LEASE
+            if self.keyspace.expire_mode == EXPIRE_DELETE:
+                self.keyspace.expire_mode = EXPIRE_HIDE
 
     def lend_writes(self, until_ns: int, reply_gate: Any) -> None:
         """Writes are allowed until then, on the monotonic clock; `reply_gate` is asked again
@@ -117,6 +120,7 @@ class Dispatcher:
     def begin_requests(self, client: Any) -> None:
         """`begin_pass` for what one client sent."""
         self.begin_pass()
+        self.total_reads += 1
         client.active_ms = self.keyspace.now_ms
 
     def find(self, args: list[bytes]) -> Command | None:

@@ -228,8 +228,8 @@ class Replicator:
         }
         for gate, closed in gates.items():
             dispatcher.gates = dispatcher.gates | gate if closed else dispatcher.gates & ~gate
-        paused = dispatcher.gates & dispatch.GATE_PAUSED
-        self.server.keyspace.expire_mode = EXPIRE_DELETE if leading and not paused else EXPIRE_HIDE
+        held = dispatcher.gates & (dispatch.GATE_PAUSED | dispatch.GATE_LEASE)
+        self.server.keyspace.expire_mode = EXPIRE_DELETE if leading and not held else EXPIRE_HIDE
         self.server.propagation.active = leading and self.leader.active
 
     def history_fields(self) -> list[tuple[bytes, Any]]:

@@ -255,7 +255,7 @@ def stats_fields(server: Any) -> Fields:
         ("unexpected_error_replies", 0),
         ("total_error_replies", stats.error_replies),
         ("dump_payload_sanitizations", 0),
-        ("total_reads_processed", 0),
+        ("total_reads_processed", server.dispatcher.total_reads),
         ("total_writes_processed", 0),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
