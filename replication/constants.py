@@ -47,6 +47,20 @@ KEEPALIVE_INTERVAL_MS: Final = 1000
 ACK_INTERVAL_MS: Final = 1000
 """How often a follower reports its position without being asked (Redis: once a second)."""
 
+REPAIR_HELD_BYTES_MAX: Final = 32 * MIB
+"""Most that a follower holds behind a damaged frame while that is asked for again; with more the
+link is dropped and resumed, which costs sending as much."""
+
+REPAIR_INTERVAL_MS: Final = 300
+"""After how long a damaged range that has not come is asked for once more: longer than most round
+trips, shorter than anyone minds."""
+
+REPAIR_ATTEMPTS_MAX: Final = 5
+"""How often it is asked for before the link is given up."""
+
+RESEND_BYTES_MAX: Final = 16 * MIB
+"""Most stream bytes sent again for one request."""
+
 RECONNECT_INTERVAL_MS: Final = 1000
 """Pause between two attempts to reach the leader (Redis: one attempt per cron second)."""
 

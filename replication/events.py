@@ -54,6 +54,16 @@ class AckReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ResendReceived(Event):
+    """`REPLCONF RESEND start END end`: a follower got these stream bytes damaged. `end` is -1 for
+    everything that it was sent."""
+
+    link: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeepaliveReceived(Event):
     """A bare newline: the follower is busy but alive."""
 

@@ -16,9 +16,10 @@ What is verified is not yet applied: the shell executes whole commands and tells
 in our position; so wherever this node is cut, promoted or asked to resume, its position is that of
 its data. A frame of which only a part was applied when the link broke is cut there.
 
-A damaged frame is refused by the reader, counted, and the link is dropped and dialled again at
-once: the leader continues from our position, without a full sync. Frames that are sound but do not
-fit our history checksum mean that the two of us have diverged: then only a full sync helps.
+A damaged frame is refused and counted, and the damaged range alone is asked for again on the same
+link (`intake.py`). If it does not come, the link is dropped and dialled again at once: the leader
+continues from our position, without a full sync. Frames that are sound but do not fit our history
+checksum mean that the two of us have diverged: then only a full sync helps.
 
 Invariants: `backlog.end <= position <= received`; what lies between is `_pending`; outside STREAM
 nothing is pending.
@@ -34,7 +35,7 @@ from replication import actions as act
 from replication import events as ev
 from replication.actions import Action, Log, LogLevel
 from replication.backlog import Backlog
-from replication.checksum import crc32c, history_checksum
+from replication.checksum import crc32c
 from replication.constants import (
     ACK_INTERVAL_MS,
     FRAMES_VERSION,
@@ -43,10 +44,11 @@ from replication.constants import (
     POSITION_MAX,
     RECONNECT_INTERVAL_MS,
 )
-from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
+from replication.frames import Frame, FrameError, FrameReader, reseal_head
 from replication.frames import parse as parse_frame
 from replication.full_sync import SnapshotError, SnapshotReceiver
 from replication.history import History, HistoryMark, is_replid
+from replication.intake import HistoryMismatchError, StreamIntake
 from replication.settings import FollowerSettings
 
 
@@ -102,6 +104,9 @@ class FollowerStats:
     """Counters for INFO. They only rise."""
 
     frames_rejected: int = 0
+    frames_repaired: int = 0
+    """Damaged frames that were asked for again on the link, and came."""
+    bytes_repaired: int = 0
     snapshots_rejected: int = 0
     histories_diverged: int = 0
     full_syncs: int = 0
@@ -145,9 +150,7 @@ class Follower:
     _line: bytes = b""
     _replies_due: deque[str] = field(default_factory=deque)
     _reader: FrameReader | None = None
-    _refusal: Exception | None = None
-    """Why the link is to be given up as soon as the frames before the bad one are applied."""
-    _stream_epoch: int = 0
+    _intake: StreamIntake | None = None
     _offer: _Offer | None = None
     _new_replid: str = ""
     _new_position: int = 0
@@ -180,6 +183,9 @@ class Follower:
         elif state is _S.STREAM:
             if now_ms - self._acked_ms >= ACK_INTERVAL_MS:
                 self._ack(self.position, now_ms)
+            if self._intake is not None and self._intake.missing:
+                self._ask_again(self._intake, now_ms, by_clock=True)
+                self._refuse_if_due(now_ms)
         elif state in _SYNCING and now_ms - self._kept_alive_ms >= KEEPALIVE_INTERVAL_MS:
             self._kept_alive_ms = now_ms
             self._do(act.SendToLeader(b"\n"))
@@ -299,7 +305,7 @@ class Follower:
             self._do(act.StreamReset())
         self.snapshot = None
         self._reader = None
-        self._refusal = None
+        self._intake = None
         self._held = b""
         self._replies_due.clear()
 
@@ -590,9 +596,10 @@ class Follower:
         self._position = self._received = position
         self._pending.clear()
         self._pending_raw.clear()
-        self._stream_epoch = 0
-        if self.framed and self._reader is None:
-            self._reader = FrameReader()
+        self._intake = None
+        if self.framed:
+            reader = self._reader if self._reader is not None else FrameReader()
+            self._intake = StreamIntake(reader, position, self.backlog.checksum)
         if self._offer is not None and self._offer.epoch > self.history.epoch:
             self.history.raise_epoch(self._offer.epoch)
             self._do(act.RecordHistory())
@@ -601,53 +608,54 @@ class Follower:
         self._become(_S.STREAM)
 
     def _take_stream(self, data: bytes, now_ms: int) -> None:
-        if self._reader is None:
+        intake = self._intake
+        if intake is None:
             if data:
                 self._pending_raw += data
                 self._received += len(data)
                 self._do(act.ApplyStream(data))
             return
-        if self._refusal is not None:
+        if intake.refusal is not None:
             return
-        self._reader.feed(data)
-        bodies: list[bytes] = []
-        try:
-            while (frame := self._reader.next_frame()) is not None:
-                self._check_sequence(frame)
-                self._pending.append(frame)
-                self._received = frame.end
-                bodies.append(frame.body)
-        except (FrameError, _HistoryMismatchError) as error:
-            self._refusal = error
+        before = (intake.damaged, intake.repaired, intake.repaired_bytes)
+        frames = intake.feed(data)
+        self._count(intake, before)
+        self._received = intake.received
+        self._pending.extend(frames)
+        bodies = [frame.body for frame in frames]
+        if intake.missing:
+            self._ask_again(intake, now_ms)
         if bodies:
             self._do(act.ApplyStream(bodies[0] if len(bodies) == 1 else b"".join(bodies)))
         else:
             self._refuse_if_due(now_ms)
 
+    def _count(self, intake: StreamIntake, before: tuple[int, int, int]) -> None:
+        damaged, repaired, repaired_bytes = before
+        self.stats.frames_rejected += intake.damaged - damaged
+        self.stats.frames_repaired += intake.repaired - repaired
+        self.stats.bytes_repaired += intake.repaired_bytes - repaired_bytes
+
+    def _ask_again(self, intake: StreamIntake, now_ms: int, *, by_clock: bool = False) -> None:
+        """Asks for what came damaged, and for nothing else."""
+        for start, end in intake.ranges_due(now_ms, by_clock=by_clock):
+            to = "" if end < 0 else f" to {end}"
+            self._log(
+                LogLevel.WARNING,
+                f"Damage in the stream from the master: asking again for bytes from {start}{to}",
+            )
+            words = (b"REPLCONF", b"RESEND", b"%d" % start, b"END", b"%d" % end)
+            self._do(act.SendToLeader(_command(*words)))
+
     def _refuse_if_due(self, now_ms: int) -> None:
-        """Gives up the link for a bad frame, once the good ones before it have been applied."""
-        refusal, self._refusal = self._refusal, None
-        if isinstance(refusal, _HistoryMismatchError):
+        """Gives up the link for what cannot be mended, once all before it has been applied."""
+        refusal = None if self._intake is None else self._intake.refusal
+        if isinstance(refusal, HistoryMismatchError):
             self._diverged(refusal.theirs, refusal.ours, now_ms)
         elif refusal is not None:
             self._reject(refusal, now_ms)
 
-    def _check_sequence(self, frame: Frame) -> None:
-        """The rules a sound frame must still obey: right kind, next in line, epoch not falling."""
-        if frame.kind is not FrameKind.STREAM or not frame.body:
-            raise FrameError(f"a {frame.kind.name} frame of {len(frame.body)} bytes in the stream")
-        if frame.start != self._received:
-            raise FrameError(f"a frame for {frame.start} came where {self._received} was next")
-        if frame.epoch < self._stream_epoch:
-            raise FrameError(f"epoch {frame.epoch} after epoch {self._stream_epoch}")
-        checksum = self._pending[-1].history if self._pending else self.backlog.checksum
-        ours = history_checksum(frame.body, checksum)
-        if frame.history != ours:
-            raise _HistoryMismatchError(frame.history, ours)
-        self._stream_epoch = frame.epoch
-
     def _reject(self, error: Exception, now_ms: int) -> None:
-        self.stats.frames_rejected += 1
         at = self._received
         again = at == self._rejected_position
         self._rejected_position = at
@@ -659,7 +667,7 @@ class Follower:
         position = event.position
         assert self.backlog.end <= position <= self._received
         self._position = position
-        if self._reader is None:
+        if self._intake is None:
             self._seal_raw(position, now_ms)
             return
         while self._pending and self._pending[0].end <= position:
@@ -737,15 +745,6 @@ class Follower:
             assert not self._pending_raw
         assert (self.snapshot is not None) == (self.state in _SYNCING)
         assert not self._replies_due or self.state is _S.CONFIGURING
-
-
-class _HistoryMismatchError(Exception):
-    """A sound frame of another history than ours."""
-
-    def __init__(self, theirs: int, ours: int) -> None:
-        super().__init__()
-        self.theirs = theirs
-        self.ours = ours
 
 
 def _command(*words: bytes) -> bytes:

@@ -49,6 +49,8 @@ class FrameKind(enum.IntEnum):
     STREAM = 1
     SNAPSHOT = 2
     SNAPSHOT_END = 3
+    VERIFY = 4
+    """A question or an order about the sameness of two data sets at this position of the stream."""
 
 
 class FrameError(ValueError):
@@ -157,25 +159,34 @@ def reseal_head(frame: Frame, keep_bytes: int, history_before: int) -> bytes:
     return seal(frame.kind, frame.epoch, frame.start, frame.timestamp_ms, history, head)
 
 
+class BodyDamageError(FrameError):
+    """A body that must not be used, behind a header that may be believed."""
+
+    def __init__(self, header: Header, reason: str) -> None:
+        super().__init__(reason)
+        self.header = header
+
+
 class FrameReader:
     """Cuts received bytes into verified frames.
 
     Holds at most one incomplete frame (`HEADER_BYTES + FRAME_BODY_BYTES_MAX`) plus the last read.
-    After a `FrameError` the reader is spent: where a damaged frame ends cannot be known, so the
-    link is to be closed and resumed from the last verified position.
+    After a `FrameError` it goes on behind the damage: where only the body was bad
+    (`BodyDamageError`) at the next frame, else at the next header whose checksum is right. Who
+    goes on has to find out what is missing by the positions.
     """
 
-    __slots__ = ("_at", "_buffer", "_header", "_spent")
+    __slots__ = ("_at", "_buffer", "_header", "searching")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._at = 0
         self._header: Header | None = None
-        self._spent = False
+        self.searching = False
+        """Whether a header was damaged and no sound one has been found since."""
 
     def feed(self, data: bytes) -> None:
         """Takes bytes from the link."""
-        assert not self._spent
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
@@ -187,28 +198,58 @@ class FrameReader:
 
     def next_frame(self) -> Frame | None:
         """The next verified frame, or None until more bytes come. Raises `FrameError`."""
-        try:
-            return self._next_frame()
-        except FrameError:
-            self._spent = True
-            raise
-
-    def _next_frame(self) -> Frame | None:
-        buffer, at = self._buffer, self._at
         header = self._header
         if header is None:
-            if len(buffer) - at < HEADER_BYTES:
+            header = self._next_header()
+            if header is None:
                 return None
-            header = self._header = parse_header(buffer, at)
+        buffer, at = self._buffer, self._at
         end = at + HEADER_BYTES + header.body_bytes
         if len(buffer) < end:
             return None
         sealed = buffer[at:end]
         body = sealed[HEADER_BYTES:]
-        verify_body(header, body)
         self._at = end
         self._header = None
+        try:
+            verify_body(header, body)
+        except FrameError as error:
+            raise BodyDamageError(header, str(error)) from None
         return _frame(header, body, sealed)
+
+    def _next_header(self) -> Header | None:
+        buffer = self._buffer
+        if self.searching and not self._search():
+            return None
+        if len(buffer) - self._at < HEADER_BYTES:
+            return None
+        try:
+            self._header = parse_header(buffer, self._at)
+        except FrameError:
+            self._at += 1
+            self.searching = True
+            raise
+        return self._header
+
+    def _search(self) -> bool:
+        """Moves to the next sound header; False where there is none yet, and what cannot be one is
+        dropped."""
+        buffer = self._buffer
+        while True:
+            at = buffer.find(MAGIC, self._at)
+            if at < 0:
+                self._at = max(self._at, len(buffer) - len(MAGIC) + 1)
+                return False
+            self._at = at
+            if len(buffer) - at < HEADER_BYTES:
+                return False
+            try:
+                parse_header(buffer, at)
+            except FrameError:
+                self._at += 1
+            else:
+                self.searching = False
+                return True
 
 
 def _frame(header: Header, body: bytes, sealed: bytes) -> Frame:

@@ -9,11 +9,12 @@ A stream position means something only within a history, named by a replication 
   the second id and P is not beyond the promotion, and the backlog still has every byte from P on.
 
 Ours adds three things. Ids before the second one are remembered too, each good up to the position
-where it ended: leaders may change twice before a follower comes back. The *epoch* is the number of the reign under which bytes are written; it only
-rises. The *history checksum* (kept by the backlog) runs over all bytes; where two of ours resume,
-both say their checksum at that position, and disagreement means that one of them has silently
-diverged, so it is rebuilt. The checksum begins at a *base* position: a follower of a stock Redis
-starts one where its full sync ended, and values with different bases are not comparable.
+where it ended: leaders may change twice before a follower comes back. The *epoch* is the number of
+the reign under which bytes are written; it only rises. The *history checksum* (kept by the backlog)
+runs over all bytes; where two of ours resume, both say their checksum at that position, and
+disagreement means that one of them has silently diverged, so it is rebuilt. The checksum begins at
+a *base* position: a follower of a stock Redis starts one where its full sync ended, and values with
+different bases are not comparable.
 
 Positions count bytes before a point, from zero: the byte Redis calls `wanted` is at `wanted - 1`.
 """

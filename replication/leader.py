@@ -33,6 +33,7 @@ from replication.constants import (
     EPOCH_MAX,
     FRAMES_VERSION,
     KEEPALIVE_INTERVAL_MS,
+    RESEND_BYTES_MAX,
     SEND_BYTES_MAX,
 )
 from replication.frames import FrameError
@@ -60,6 +61,9 @@ class LeaderStats:
     histories_diverged: int = 0
     followers_dropped_for_lag: int = 0
     frames_damaged: int = 0
+    resends: int = 0
+    """Ranges that followers asked for again, because they came damaged."""
+    bytes_resent: int = 0
 
 
 @dataclass(slots=True)
@@ -602,6 +606,32 @@ class Leader:
                 self._finish_waiter(waiter)
         self._hand_over_if_drained()
 
+    def _on_resend(self, event: ev.ResendReceived, now_ms: int) -> None:
+        """Sends a range again, out of order: the follower knows it by its positions."""
+        progress = self.followers.get(event.link)
+        if progress is None or not progress.framed or not progress.online:
+            return
+        progress.heard_ms = now_ms
+        sent = progress.sent_position
+        start, end = event.start, sent if event.end < 0 else min(event.end, sent)
+        if not self.backlog.start <= start < end:
+            if start < self.backlog.start:
+                self._drop(progress, "what it asks for again is no longer in the backlog")
+            return
+        try:
+            data = self.backlog.read_verified(start, min(end, start + RESEND_BYTES_MAX))
+        except FrameError as error:
+            self.stats.frames_damaged += 1
+            self._drop(progress, f"the backlog is damaged: {error}")
+            return
+        self.stats.resends += 1
+        self.stats.bytes_resent += len(data)
+        self._log(
+            LogLevel.WARNING,
+            f"Replica {_name(progress)} got damaged bytes: sending {start} to {end} again",
+        )
+        self._send(progress, data, now_ms)
+
     def _same_history(self, progress: Progress, event: ev.AckReceived) -> bool:
         if event.checksum is None or not progress.framed:
             return True
@@ -915,6 +945,7 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Leader, Any, int], None]]] = {
     ev.PsyncReceived: Leader._on_psync,
     ev.SyncReceived: Leader._on_sync,
     ev.AckReceived: Leader._on_ack,
+    ev.ResendReceived: Leader._on_resend,
     ev.KeepaliveReceived: Leader._on_keepalive,
     ev.LinkPaused: Leader._on_paused,
     ev.LinkResumed: Leader._on_resumed,

@@ -75,6 +75,10 @@ def replconf_command(ctx: Any, args: list[bytes]) -> Any:
         if ctx.flags & states.FOLLOWER:
             _acknowledged(ctx, args)
         return NO_REPLY
+    if name == b"resend":
+        if ctx.flags & states.FOLLOWER:
+            _resend(ctx, args)
+        return NO_REPLY
     if name == b"getack":
         return NO_REPLY
     options = tuple(zip(args[1::2], args[2::2]))
@@ -95,6 +99,16 @@ def _acknowledged(ctx: Any, args: list[bytes]) -> None:
                 None if checksum is None else _digits(checksum, 16),
             )
         )
+
+
+def _resend(ctx: Any, args: list[bytes]) -> None:
+    """REPLCONF RESEND start END end, where -1 is everything sent."""
+    start, end = _digits(args[2], 10), -1
+    if len(args) > 4 and args[4] != b"-1":
+        number = _digits(args[4], 10)
+        start, end = (None, 0) if number is None else (start, number)
+    if start is not None:
+        ctx.server.replication.tell(ev.ResendReceived(ctx.id, start, end))
 
 
 def wait_command(ctx: Any, args: list[bytes]) -> Any:

@@ -107,6 +107,10 @@ def _ours(server: Any) -> Fields:
         ("cache_epoch", leader.history.epoch),
         ("cache_history_checksum", f"{leader.backlog.checksum:016x}"),
         ("cache_frames_rejected", follower.stats.frames_rejected),
+        ("cache_frames_repaired", follower.stats.frames_repaired),
+        ("cache_bytes_repaired", follower.stats.bytes_repaired),
+        ("cache_resends", leader.stats.resends),
+        ("cache_bytes_resent", leader.stats.bytes_resent),
         ("cache_frames_damaged_in_backlog", leader.stats.frames_damaged),
         (
             "cache_histories_diverged",

@@ -168,6 +168,8 @@ class Node:
         elif name == b"REPLCONF" and words[1].upper() == b"ACK":
             checksum = int(words[4], 16) if len(words) > 4 else None
             self.serve_event(ev.AckReceived(link, int(words[2]), checksum=checksum))
+        elif name == b"REPLCONF" and words[1].upper() == b"RESEND":
+            self.serve_event(ev.ResendReceived(link, int(words[2]), int(words[4])))
         elif name == b"REPLCONF":
             options = tuple(zip(words[1::2], words[2::2], strict=True))
             self.serve_event(ev.ReplconfReceived(link, options))

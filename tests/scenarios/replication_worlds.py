@@ -331,12 +331,15 @@ class FollowerWorld:
         self._receive(ev.LeaderBytes(command.data("data")))
 
     def do_frames(self, command: Command) -> None:
-        """Sealed stream frames, one per word; `bad` damages the last, `foreign` its history."""
+        """Sealed stream frames, one per word; `bad` damages a byte of them, `history` is another
+        than ours, and what is in `after` has been sent before but did not come."""
         position = command.number("position", self.follower.received_position)
         pending = self.follower._pending
         checksum = pending[-1].history if pending else self.follower.backlog.checksum
         sealed = b""
         kind, epoch = FrameKind.STREAM, command.number("epoch", 0)
+        lost = command.text("after", "").encode()
+        checksum, position = history_checksum(lost, checksum), position + len(lost)
         for word in command.words:
             body = word.encode()
             checksum = history_checksum(body, checksum)
@@ -388,7 +391,8 @@ class FollowerWorld:
             ),
             (
                 f"link {'up' if follower.connected else 'down'} framed {follower.framed}"
-                f" rejected {stats.frames_rejected} diverged {stats.histories_diverged}"
+                f" rejected {stats.frames_rejected} repaired {stats.frames_repaired}"
+                f" diverged {stats.histories_diverged}"
                 f" full {stats.full_syncs} partial {stats.partial_syncs}"
             ),
         ]
