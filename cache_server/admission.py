@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Any
 
 from cache_server import client as states
-from cache_server.commands.authentication import admit_unauthenticated
 from cache_server.commands.client_lines import client_class, describe, memory_bytes
 from cache_server.observe.logs import VERBOSE
 
@@ -66,13 +65,17 @@ class Admission:
         if len(server.clients) >= self.config.maxclients:
             self._refuse(connection, TOO_MANY)
             return False
-        if self.config.protected_mode and not self.config.requirepass and not _is_local(client):
+        if self.config.protected_mode and self._is_open() and not _is_local(client):
             self._refuse(connection, PROTECTED)
             return False
-        admit_unauthenticated(client, self.config.requirepass)
+        server.access.begin(client)
         if sock is not None and sock.family != socket.AF_UNIX and self.config.tcp_keepalive:
             keep_alive(sock, self.config.tcp_keepalive)
         return True
+
+    def _is_open(self) -> bool:
+        """Whether anybody is let in without a password."""
+        return bool(self.server.access.users.default.no_password)
 
     def _refuse(self, connection: Any, line: bytes) -> None:
         self.server.stats.rejected_connections += 1

@@ -33,6 +33,7 @@ REPLAY = 1 << 17  # a log or snapshot is being loaded through it
 SCRIPT = 1 << 18
 NO_TOUCH = 1 << 19
 DENY_BLOCKING = 1 << 20  # in a transaction or a script: blocking commands do not block
+RESTRICTED = 1 << 21  # its user may not do everything: each request is checked
 
 GATED = (
     MULTI
@@ -46,6 +47,7 @@ GATED = (
     | LEADER
     | MONITOR
     | REPLAY
+    | RESTRICTED
 )
 
 # Reasons why a channel does not take its next request (bits of `channel.stop`).
@@ -68,6 +70,7 @@ class Client:
         self.channel: Any = None
         self.connection: Any = None
         self.name = b""
+        #: An access.rules.User; None where nobody asks what it may do (the leader's stream).
         self.user: Any = None
         #: What the running command propagates instead of itself: None for "itself if anything
         #: changed", a list (may be empty) of commands otherwise.

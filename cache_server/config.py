@@ -48,6 +48,8 @@ class Config:
         self.renames: list[tuple[str, str]] = []
         #: The words after `user` of each user line.
         self.users: list[list[str]] = []
+        #: The `user` lines that a rewrite is to have; None leaves the file's as they are.
+        self.user_lines: Callable[[], list[str]] | None = None
         self._save_seen = False
         for setting in SETTINGS:
             self.settings[setting.name] = setting
@@ -239,6 +241,10 @@ class Config:
             for line in lines:
                 rewriter.put(setting.name, f"{setting.name} {line}", shown)
             rewriter.forget(setting.name)
+        if self.user_lines is not None:
+            for line in self.user_lines():
+                rewriter.put("user", line)
+            rewriter.forget("user")
         replace_file(self.file, rewriter.text())
 
     def _directive_name(self, words: list[str]) -> str | None:

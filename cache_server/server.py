@@ -15,10 +15,10 @@ import time
 from typing import Protocol
 
 from cache_server import client as states
+from cache_server.access.control import Access
 from cache_server.admission import Admission
 from cache_server.client import Client
 from cache_server.commands import registry
-from cache_server.commands.authentication import password_changed
 from cache_server.commands.dispatch import (
     GATE_DISK_ERROR,
     GATE_LOADING,
@@ -110,6 +110,7 @@ class Server:
         #: The exit code, once the server is to end.
         self.finished: asyncio.Future[int] = loop.create_future()
         registry.register_all(self.dispatcher)
+        self.access = Access(self)
         self._follow_settings()
 
     # -- life ----------------------------------------------------------------------------------
@@ -158,7 +159,6 @@ class Server:
     def _follow_settings(self) -> None:
         """Settings in force at once, and again whenever CONFIG SET changes them."""
         for name, follow in (
-            ("requirepass", lambda password: password_changed(self, password)),
             ("loglevel", logs.set_level),
             ("notify-keyspace-events", self._notify_changed),
             ("client-query-buffer-limit", self._query_limit_changed),

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cache_server import __version__
+from cache_server.access.control import Access
 from cache_server.cli import serve
 from cache_server.cli.arguments import HELP, Arguments, parse_arguments
 from cache_server.config import Config, ConfigError, ConfigFileError
@@ -114,6 +115,7 @@ class SentinelServer(Server):
         )
         self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]
         self._choose_commands()
+        self.access = Access(self)
         self._choose_info()
 
     def _choose_commands(self) -> None:
@@ -226,7 +228,11 @@ def _check_file(path: str) -> None:
 async def _serve(config: SentinelConfig, state: SentinelState) -> int:
     server = SentinelServer(config, state)
     try:
+        server.access.load_configured()
         server.listeners.bind()
+    except InputError as error:
+        log.warning("%s", error)
+        return 1
     except ListenError:
         return 1
     pidfile = serve.write_pidfile(config)

@@ -128,8 +128,12 @@ async def _serve(config: Config) -> int:
     try:
         for old, new in config.renames:
             rename_command(server.dispatcher, old, new)
+        server.access.load_configured()
         server.process_limits.begin()
         server.listeners.bind()
+    except InputError as error:
+        log.warning("%s", error)
+        return 1
     except ConfigError as error:
         sys.stderr.write(ConfigFileError(str(error)).report)
         return 1

@@ -122,7 +122,7 @@ def describe(client: Any, now_ms: int, running: list[bytes] | None = None) -> st
         "tot-mem": memory_bytes(client),
         "events": "rw" if channel.queued else "r",
         "cmd": "NULL" if command is None else command.full_name,
-        "user": "default" if client.user is None else client.user,
+        "user": "(superuser)" if client.user is None else client.user.name.decode("latin-1"),
         "redir": redirect(client),
         "resp": client.protocol,
     }

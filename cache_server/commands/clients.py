@@ -114,7 +114,7 @@ def client_kill_command(ctx: Any, args: list[bytes]) -> Any:
         if not chosen and not _kill_leader_link(ctx, tests):
             raise CommandError(b"ERR No such client")
     else:
-        tests, skip_me = _kill_filters(args)
+        tests, skip_me = _kill_filters(ctx, args)
         chosen = [
             client
             for client in clients
@@ -137,7 +137,7 @@ def _kill_leader_link(ctx: Any, tests: list[Test]) -> int:
     return int(all(test(stream_client) for test in tests) and replication.cut_leader_link())
 
 
-def _kill_filters(args: list[bytes]) -> tuple[list[Test], bool]:
+def _kill_filters(ctx: Any, args: list[bytes]) -> tuple[list[Test], bool]:
     if len(args) % 2:
         raise syntax_error()
     tests: list[Test] = []
@@ -149,11 +149,11 @@ def _kill_filters(args: list[bytes]) -> tuple[list[Test], bool]:
                 raise syntax_error()
             skip_me = value.lower() == b"yes"
         else:
-            tests.append(_kill_test(option, value))
+            tests.append(_kill_test(ctx, option, value))
     return tests, skip_me
 
 
-def _kill_test(option: bytes, value: bytes) -> Test:
+def _kill_test(ctx: Any, option: bytes, value: bytes) -> Test:
     text = value.decode("utf-8", "surrogateescape")
     if option == b"id":
         number = integer_or_none(value)
@@ -168,9 +168,10 @@ def _kill_test(option: bytes, value: bytes) -> Test:
     if option == b"laddr":
         return lambda client: bool(client.local == text)
     if option == b"user":
-        if value != b"default":
+        user = ctx.server.access.users.find(value)
+        if user is None:
             raise CommandError(b"ERR No such user '%b'" % value)
-        return lambda client: not client.flags & (states.LEADER | states.UNAUTHENTICATED)
+        return lambda client: client.user is user
     raise syntax_error()
 
 

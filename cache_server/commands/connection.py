@@ -1,17 +1,12 @@
-"""AUTH, HELLO, PING, ECHO, SELECT, RESET, QUIT, and what there is of ACL."""
+"""AUTH, HELLO, PING, ECHO, SELECT, RESET, QUIT."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from cache_server import client as states
-from cache_server.commands.authentication import (
-    DEFAULT_USER,
-    admit_unauthenticated,
-    authenticate,
-)
-from cache_server.commands.helping import help_row
-from cache_server.commands.table import Command, container_only
+from cache_server.access.users import DEFAULT
+from cache_server.commands.table import Command
 from cache_server.commands.transactions import forget_transaction
 from cache_server.constants import REDIS_VERSION
 from cache_server.datatypes.arguments import integer_or_none
@@ -26,14 +21,14 @@ def auth_command(ctx: Any, args: list[bytes]) -> Any:
     if len(args) > 3:
         raise syntax_error()
     if len(args) == 2:
-        if not ctx.config.requirepass:
+        if ctx.server.access.users.default.no_password:
             raise CommandError(
                 b"ERR AUTH <password> called without any password configured for the default user. "
                 b"Are you sure your configuration is correct?"
             )
-        authenticate(ctx, DEFAULT_USER, args[1])
+        ctx.server.access.authenticate(ctx, args[0], DEFAULT, args[1])
     else:
-        authenticate(ctx, args[1], args[2])
+        ctx.server.access.authenticate(ctx, args[0], args[1], args[2])
     return OK
 
 
@@ -51,7 +46,7 @@ def hello_command(ctx: Any, args: list[bytes]) -> Any:
     while index < len(args):
         option, rest = args[index].lower(), len(args) - index - 1
         if option == b"auth" and rest >= 2:
-            authenticate(ctx, args[index + 1], args[index + 2])
+            ctx.server.access.authenticate(ctx, args[0], args[index + 1], args[index + 2])
             index += 3
         elif option == b"setname" and rest:
             set_name(ctx, args[index + 1])
@@ -119,7 +114,7 @@ def reset_command(ctx: Any, args: list[bytes]) -> Any:
     ctx.flags &= ~(states.REPLY_OFF | states.REPLY_SKIP | states.REPLY_SKIP_NEXT | states.NO_EVICT)
     if ctx.channel is not None:
         ctx.channel.writer.protocol = 2
-        admit_unauthenticated(ctx, ctx.config.requirepass)
+        server.access.begin(ctx)
     return RESET_DONE
 
 
@@ -130,11 +125,6 @@ def set_name(ctx: Any, name: bytes) -> None:
             b"ERR Client names cannot contain spaces, newlines or special characters."
         )
     ctx.name = name
-
-
-def acl_whoami_command(ctx: Any, args: list[bytes]) -> bytes:
-    """ACL WHOAMI"""
-    return DEFAULT_USER
 
 
 _ALWAYS = "noscript loading stale fast no_auth allow_busy"
@@ -185,32 +175,4 @@ COMMANDS = [
         summary="Reset the connection",
     ),
     Command("quit", -1, _ALWAYS, quit_command, group="connection", summary="Close the connection"),
-    Command(
-        "acl",
-        -2,
-        "",
-        container_only,
-        group="server",
-        since="6.0.0",
-        summary="A container for Access List Control commands",
-        complexity="Depends on subcommand.",
-        subcommands=[
-            Command(
-                "whoami",
-                2,
-                "noscript loading stale",
-                acl_whoami_command,
-                group="server",
-                since="6.0.0",
-                summary="Return the name of the user associated to the current connection",
-            ),
-            help_row(
-                "ACL",
-                "WHOAMI",
-                "    Return the name of the current connection's user.",
-                group="server",
-                since="6.0.0",
-            ),
-        ],
-    ),
 ]

@@ -287,6 +287,8 @@ class Dispatcher:
         flags = client.flags
         if flags & states.UNAUTHENTICATED and not cmd.flags & rows.NO_AUTH:
             raise CommandError(b"NOAUTH Authentication required.")
+        if flags & states.RESTRICTED:
+            server.access.admit(client, cmd, args)
         gates = self.gates
         if flags & (states.LEADER | states.REPLAY):
             # Nothing is refused: it has happened already. A transaction happens at its EXEC.

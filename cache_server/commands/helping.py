@@ -16,7 +16,7 @@ def help_reply(container: str, *lines: str) -> list[Status]:
     return [Status(text.encode()) for text in texts]
 
 
-def help_row(container: str, *lines: str, group: str, since: str) -> Command:
+def help_row(container: str, *lines: str, group: str, since: str, categories: str = "") -> Command:
     """The row of XX HELP."""
     reply = help_reply(container, *lines)
 
@@ -32,6 +32,7 @@ def help_row(container: str, *lines: str, group: str, since: str) -> Command:
         summary="Show helpful text about the different subcommands",
         group=group,
         since=since,
+        categories=categories,
     )
 
 

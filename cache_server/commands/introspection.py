@@ -277,6 +277,7 @@ _ROWS = [
         "    Return the names of commands.",
         group="server",
         since="5.0.0",
+        categories="connection",
     ),
 ]
 

@@ -16,9 +16,9 @@ _GROUPS = {
     "RW update": "expire expireat geoadd hmset hset lset persist pexpire pexpireat setrange "
     "xack xadd xclaim xgroup|setid xsetid zadd",
     "RW access update": "decr decrby getex getset hincrby hincrbyfloat incr incrby incrbyfloat "
-    "move setbit zincrby",
-    "RW access delete": "blmpop blpop brpop bzmpop bzpopmax bzpopmin getdel lmpop lpop migrate rpop "
-    "spop zmpop zpopmax zpopmin",
+    "eval evalsha fcall move setbit zincrby",
+    "RW access delete": "blmpop blpop brpop bzmpop bzpopmax bzpopmin getdel lmpop lpop migrate "
+    "rpop spop zmpop zpopmax zpopmin",
     "RW delete": "hdel lrem ltrim srem xautoclaim xdel xgroup|delconsumer xgroup|destroy xtrim "
     "zrem zremrangebylex zremrangebyrank zremrangebyscore",
     "RW insert": "append hsetnx linsert lpush lpushx pfadd rpush rpushx sadd xgroup|create "
@@ -39,6 +39,7 @@ _GROUPS = {
     "RO access|RO access": "sort_ro",
     "RW update|RO access": "sinterstore",
     "RO access|OW update": "copy georadius georadiusbymember",
+    "RO access": "xreadgroup",
 }
 _FLAGS = {name: flags for flags, names in _GROUPS.items() for name in names.split()}
 
@@ -112,5 +113,21 @@ def flags_of_key(full_name: str, writes: bool, index: int, args: list[bytes]) ->
     if full_name == "set":
         returns_old = any(arg.lower() == b"get" for arg in args[3:])
         return ["RW", "access", "update"] if returns_old else ["OW", "update"]
+    if full_name == "bitfield" and _only_gets(args):
+        return ["RO", "access"]
     groups = key_flags(full_name, writes)
     return groups[0 if index == 0 else -1]
+
+
+def _only_gets(args: list[bytes]) -> bool:
+    """Whether a BITFIELD request reads only; one that is no request counts as writing."""
+    index = 2
+    while index < len(args):
+        word, rest = args[index].lower(), len(args) - index - 1
+        if word == b"get" and rest >= 2:
+            index += 3
+        elif word == b"overflow" and rest >= 1:
+            index += 2
+        else:
+            return False
+    return True

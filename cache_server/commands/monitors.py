@@ -48,6 +48,8 @@ def redacted(args: list[bytes]) -> list[bytes]:
             if shown[index - 1].lower() in _SECRETS:
                 shown[index] = REDACTED
         return shown
+    if name == b"acl" and len(args) > 2 and args[1].lower() == b"setuser":
+        return [*args[:2], *[REDACTED] * (len(args) - 2)]
     if name == b"migrate":
         return _redact_after(_redact_after(args, b"auth", 1), b"auth2", 2)
     return args

@@ -21,6 +21,7 @@ MODULES = (
     "cache_server.datatypes.sorting",
     "cache_server.commands.keys",
     "cache_server.commands.connection",
+    "cache_server.commands.access",
     "cache_server.commands.clients",
     "cache_server.commands.configuration",
     "cache_server.commands.introspection",

@@ -75,7 +75,7 @@ NO_KEYS = (0, 0, 0)
 _GROUP_CATEGORIES = {
     "generic": "keyspace",
     "sorted-set": "sortedset",
-    "pubsub": "pubsub",
+    "pubsub": "",
     "transactions": "transaction",
     "server": "",
     "connection": "connection",
@@ -147,7 +147,8 @@ class Command:
         if flags & BLOCKING:
             implied.append("blocking")
         implied.append("fast" if flags & FAST else "slow")
-        implied.append(_GROUP_CATEGORIES.get(self.group, self.group))
+        if self.handler is not container_only:
+            implied.append(_GROUP_CATEGORIES.get(self.group, self.group))
         return list(dict.fromkeys(word for word in extra.split() + implied if word))
 
     def key_positions(self, args: list[bytes]) -> list[int]:

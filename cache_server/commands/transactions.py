@@ -52,6 +52,10 @@ def exec_command(ctx: Any, args: list[bytes]) -> Any:
 
 def _run_queued(ctx: Any, cmd: Command, args: list[bytes]) -> Any:
     dispatcher = ctx.server.dispatcher
+    if ctx.flags & states.RESTRICTED:
+        refusal = ctx.server.access.queued_refusal(ctx, cmd, args)
+        if refusal is not None:
+            return refusal
     value = dispatcher.call(ctx, cmd, args)
     if ctx.flags & states.TRACKING:
         ctx.server.tracking.remember(ctx, cmd, args)

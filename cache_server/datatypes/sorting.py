@@ -94,6 +94,7 @@ def sort_command(ctx: Any, args: list[bytes]) -> Any:
     """SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC | DESC] [ALPHA]
     [STORE destination]"""
     options = SortOptions(args, may_store=True)
+    _check_access(ctx, args)
     results = _results(ctx, args[1], options)
     if options.target is None:
         return results
@@ -102,7 +103,21 @@ def sort_command(ctx: Any, args: list[bytes]) -> Any:
 
 def sort_ro_command(ctx: Any, args: list[bytes]) -> list[bytes | None]:
     """SORT_RO: SORT without STORE."""
-    return _results(ctx, args[1], SortOptions(args, may_store=False))
+    options = SortOptions(args, may_store=False)
+    _check_access(ctx, args)
+    return _results(ctx, args[1], options)
+
+
+def _check_access(ctx: Any, args: list[bytes]) -> None:
+    """Patterns read keys that the request does not name. Raises CommandError."""
+    user = ctx.user
+    if user is None or user.unrestricted:
+        return
+    option = option_needing_full_access(args)
+    if option and not ctx.server.access.reads_every_key(ctx, ctx.last_command, args):
+        raise CommandError(
+            b"ERR %b option of SORT denied due to insufficient ACL permissions." % option
+        )
 
 
 def _store(ctx: Any, key: bytes, results: list[bytes | None]) -> int:

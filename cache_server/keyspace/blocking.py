@@ -233,7 +233,14 @@ class Blocking:
                 continue
             if waiting.kind is not None and type(value) is not waiting.kind:
                 continue
-            reply = self._dispatcher.call_tracked(client, waiting.cmd, waiting.retry(key))
+            request = waiting.retry(key)
+            if client.flags & states.RESTRICTED:
+                # Rules may have changed since it began to wait.
+                refusal = client.server.access.refusal(client, waiting.cmd, request)
+                if refusal is not None:
+                    self.unblock(client, refusal)
+                    continue
+            reply = self._dispatcher.call_tracked(client, waiting.cmd, request)
             if reply is NO_REPLY:
                 waiting.cmd.calls -= 1
             else:

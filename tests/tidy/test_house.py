@@ -50,7 +50,17 @@ ROOMS: dict[str, set[str]] = {
         "cache_server.disk",
         "replication",
     },
+    "cache_server.access": {
+        "cache_server.structures",
+        "cache_server.wire",
+        "cache_server.client",
+        "cache_server.config_file",
+        "cache_server.commands.table",
+        "cache_server.commands.key_flags",
+        "cache_server.commands.client_lines",
+    },
     "cache_server.commands": {
+        "cache_server.access",
         "cache_server.datatypes",
         "cache_server.keyspace",
         "cache_server.structures",
