@@ -11,6 +11,7 @@ from cache_server.config_kinds import ConfigError
 MODULES = (
     "cache_server.datatypes.strings",
     "cache_server.datatypes.bitmaps",
+    "cache_server.datatypes.hyperloglog",
     "cache_server.datatypes.lists",
     "cache_server.datatypes.sets",
     "cache_server.datatypes.hashes",
