@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 from cache_server import client as states
+from cache_server.client_sizes import ClientSizes
 from cache_server.commands.client_lines import client_class, describe, memory_bytes
 from cache_server.observe.logs import VERBOSE
 
@@ -23,8 +24,8 @@ log = logging.getLogger("cache_server")
 IDLE_BUFFER_MS = 2000
 #: Unread output of a client that has not said who it is, in bytes, as in Redis.
 UNAUTHENTICATED_OUTPUT_BYTES_MAX = 1024
-#: A maxmemory-clients below this would leave no client that could raise it, in bytes.
-CLIENTS_BYTES_MIN = 128 * 1024
+#: With maxmemory-clients, unparsed input beyond which a client is measured at once, in bytes.
+WATCHED_INPUT_BYTES = 32 * 1024
 #: Clients looked over in one tick, at least.
 _GROUP_MIN = 50
 
@@ -46,10 +47,14 @@ class Admission:
         self.server = server
         self.config = server.config
         self._round: list[Any] = []
-        #: What evicted clients still hold until their connections are gone: id -> bytes.
-        self.leaving: dict[int, int] = {}
+        self.sizes = ClientSizes(server)
+        #: Unparsed input that nobody is asked about, in bytes.
+        self.query_bytes_max = 0
         #: Output that no class of clients is refused for, in bytes: less need not be looked at.
         self.output_bytes_max = 0
+        for name in ("client-query-buffer-limit", "maxmemory-clients"):
+            self.config.on_change[name] = self._input_limits_changed
+        self._input_limits_changed()
         self.config.on_change["client-output-buffer-limit"] = self._limits_changed
         self._limits_changed(self.config.client_output_buffer_limit)
 
@@ -105,12 +110,21 @@ class Admission:
             hard = UNAUTHENTICATED_OUTPUT_BYTES_MAX
         if hard and held >= hard:
             self._overcome(client)
-        elif not soft or held < soft:
+            return
+        self.sizes.measure(client)
+        if not soft or held < soft:
             client.soft_limit_since_ms = 0
         elif not client.soft_limit_since_ms:
             client.soft_limit_since_ms = self.server.now_ms()
         elif self.server.now_ms() - client.soft_limit_since_ms > soft_seconds * 1000:
             self._overcome(client)
+
+    def _input_limits_changed(self, _: object = None) -> None:
+        limited = self.sizes.limit_changed()
+        limit: int = self.config.client_query_buffer_limit
+        self.query_bytes_max = min(limit, WATCHED_INPUT_BYTES) if limited else limit
+        for client in self.server.clients.values():
+            client.channel.query_bytes_max = self.query_bytes_max
 
     def _overcome(self, client: Any) -> None:
         log.warning(
@@ -127,49 +141,24 @@ class Admission:
             held[client_class(client)] += memory_bytes(client)
         return held
 
-    # -- maxmemory-clients ---------------------------------------------------------------------
-
-    def evict_clients(self) -> None:
-        """Closes the largest clients until all together are below maxmemory-clients."""
-        limit = self._clients_bytes_max()
-        if not limit:
-            return
-        sizes = [
-            (memory_bytes(client), client)
-            for client in self.server.clients.values()
-            if client_class(client) in ("normal", "pubsub")
-        ]
-        total = sum(size for size, _ in sizes)
-        if total < limit:
-            return
-        sizes = [(size, client) for size, client in sizes if not client.flags & states.NO_EVICT]
-        for size, client in sorted(sizes, key=lambda pair: pair[0], reverse=True):
-            if total < limit:
-                return
-            log.info("Evicting client: %s", describe(client, self.server.now_ms()))
-            self.server.stats.evicted_clients += 1
-            self.leaving[client.id] = size
-            self.server.kill(client)
-            total -= size
-        if total >= limit:
-            log.warning("Over client maxmemory after evicting all evictable clients")
-
-    def gone(self, client: Any) -> None:
-        """The client's connection is gone, with all that it held."""
-        self.leaving.pop(client.id, None)
-
-    def _clients_bytes_max(self) -> int:
-        """The limit in bytes, 0 for none; a negative setting is a share of maxmemory."""
-        limit: int = self.config.maxmemory_clients
-        if limit < 0:
-            limit = self.config.maxmemory * -limit // 100
-        return max(CLIENTS_BYTES_MIN, limit) if limit else 0
+    def check_input(self, client: Any) -> None:
+        """Closes a client that has sent more than client-query-buffer-limit without a request."""
+        held = client.channel.reader.buffered_bytes
+        if held > self.config.client_query_buffer_limit:
+            self.server.log_closing(client, "reached max query buffer length")
+            client.connection.close()
+        else:
+            self.sizes.measure(client)
 
     # -- looking over --------------------------------------------------------------------------
 
+    def may_stay(self, client: Any, cmd: Any, args: list[bytes]) -> bool:
+        """Before a command while maxmemory-clients is set; False when the client was closed."""
+        return self.sizes.may_stay(client, cmd, args)
+
     def cron(self, now_ms: int) -> None:
         """Looks over a group of clients."""
-        self.evict_clients()
+        self.sizes.measure_all()
         if not self._round:
             self._round = list(self.server.clients.values())
         count = max(_GROUP_MIN, len(self._round) // max(1, self.config.hz) + 1)

@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         channel, config = self.channel, self.server.config
         channel.fd = self._fd(sock)
         channel.reader.bulk_length_max = config.proto_max_bulk_len
-        channel.query_bytes_max = config.client_query_buffer_limit
+        channel.query_bytes_max = self.server.admission.query_bytes_max
         channel.output_bytes_max = self.server.admission.output_bytes_max
         self.client.peer = _address(self.transport, "peername")
         self.client.local = _address(self.transport, "sockname")
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         they would stay, with their buffers. What was already called for has run by now."""
         self.channel.release()
         self.client.connection = GONE
-        self.server.admission.gone(self.client)
+        self.server.admission.sizes.connection_gone(self.client)
 
     def _flush_now(self) -> None:
         self.channel.flush_due = False
@@ -147,8 +147,7 @@ class Connection(asyncio.Protocol):
         elif channel.queued:
             self.server.check_output_limit(self)
         if channel.reader.buffered_bytes > channel.query_bytes_max:
-            self.server.log_closing(client, "reached max query buffer length")
-            self.close()
+            self.server.admission.check_input(client)
 
     def flush_soon(self) -> None:
         """Output was written outside of a pass: it leaves at the end of this turn of the loop."""

@@ -161,7 +161,6 @@ class Server:
         for name, follow in (
             ("loglevel", logs.set_level),
             ("notify-keyspace-events", self._notify_changed),
-            ("client-query-buffer-limit", self._query_limit_changed),
             ("proto-max-bulk-len", self._bulk_limit_changed),
         ):
             self.config.on_change[name] = follow
@@ -170,10 +169,6 @@ class Server:
 
     def _notify_changed(self, letters: str) -> None:
         self.tracking.events_wanted(notify_flags(letters))
-
-    def _query_limit_changed(self, limit_bytes: int) -> None:
-        for client in self.clients.values():
-            client.channel.query_bytes_max = limit_bytes
 
     def _bulk_limit_changed(self, limit_bytes: int) -> None:
         for client in self.clients.values():
@@ -211,6 +206,7 @@ class Server:
         self.shutdown.forget(client)
         self.monitors.remove(client)
         self.tracking.end(client)
+        self.admission.sizes.forget(client)
         self.pubsub.remove_all(client)
         forget_transaction(client)
         self.stats.input_bytes += client.channel.received_bytes

@@ -74,14 +74,14 @@ class Upkeep:
     def not_counted_bytes(self) -> int:
         """What does not: what evicted clients are about to give back, and followers' unsent
         output, since deletions are sent to them and would only make more of it."""
-        leaving: dict[int, int] = self.server.admission.leaving
+        leaving: dict[int, int] = self.server.admission.sizes.leaving
         return int(self.server.replication.unsent_bytes()) + sum(leaving.values())
 
     def check_memory(self, client: Any, cmd: rows.Command) -> None:
         """Before a command while maxmemory is set. Raises OOM for one that needs memory."""
         if self.counted_bytes() <= self.server.config.maxmemory or not self._evicts():
             return
-        self.server.admission.evict_clients()
+        self.server.admission.sizes.measure_all()
         if not self.eviction.make_room() and _needs_memory(client, cmd):
             raise CommandError(_OUT_OF_MEMORY)
 

@@ -22,6 +22,8 @@ _FLAG_LETTERS = (
 )
 #: What a client costs beside its buffers, in bytes: its objects as the interpreter counts them.
 CLIENT_BYTES = 2048
+#: A name that is kept for a client, beyond its letters: its object, its places in two tables.
+NAME_BYTES = 160
 
 
 def client_class(client: Any) -> str:
@@ -70,16 +72,28 @@ def queued_bytes(client: Any) -> int:
     return sum(len(arg) for _, args in client.queue for arg in args)
 
 
-def memory_bytes(client: Any) -> int:
-    """What the client holds: buffers in and out, queued commands, its objects."""
+def named_bytes(client: Any) -> int:
+    """Names that the server keeps for the client: watched keys, subscriptions, prefixes."""
+    names = [key for _, key in client.watching]
+    own = client.subscriptions
+    if own is not None:
+        names += [*own.channels, *own.patterns, *own.shards]
+    if client.flags & states.TRACKING:
+        names += client.server.tracking.clients[client].prefixes
+    return sum(map(len, names)) + NAME_BYTES * len(names)
+
+
+def buffers_bytes(client: Any) -> int:
+    """What the client holds but for queued commands and names: buffers in and out, its objects."""
     if client.channel is None:
         return CLIENT_BYTES
-    return (
-        CLIENT_BYTES
-        + int(client.channel.reader.capacity_bytes)
-        + int(client.connection.output_bytes)
-        + queued_bytes(client)
-    )
+    reader = client.channel.reader
+    return CLIENT_BYTES + int(reader.capacity_bytes) + int(client.connection.output_bytes)
+
+
+def memory_bytes(client: Any) -> int:
+    """All that the client holds."""
+    return buffers_bytes(client) + queued_bytes(client) + named_bytes(client)
 
 
 def request_bytes(args: list[bytes]) -> int:
@@ -119,7 +133,7 @@ def describe(client: Any, now_ms: int, running: list[bytes] | None = None) -> st
         "obl": len(channel.writer),
         "oll": 1 if output > len(channel.writer) else 0,
         "omem": max(0, output - len(channel.writer)),
-        "tot-mem": memory_bytes(client),
+        "tot-mem": memory_bytes(client) + (request_bytes(running) if running else 0),
         "events": "rw" if channel.queued else "r",
         "cmd": "NULL" if command is None else command.full_name,
         "user": "(superuser)" if client.user is None else client.user.name.decode("latin-1"),

@@ -41,6 +41,7 @@ GATE_LEASE = 1 << 6  # sentinels decide who may write
 GATE_MONITOR = 1 << 7
 GATE_DISK_ERROR = 1 << 8
 GATE_BUSY = 1 << 9  # a script runs too long
+GATE_CLIENTS = 1 << 10  # maxmemory-clients is set
 
 _GATED = states.GATED
 _FOREVER_NS = 2**63 - 1
@@ -298,6 +299,8 @@ class Dispatcher:
         writes = bool(cmd.flags & rows.WRITE) or (
             cmd.name == "exec" and client.queue is not None and server.queue_writes(client)
         )
+        if gates & GATE_CLIENTS and not server.admission.may_stay(client, cmd, args):
+            return NO_REPLY
         if gates & GATE_MEMORY:
             server.check_memory(client, cmd)
         if writes and gates:

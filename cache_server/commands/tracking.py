@@ -139,7 +139,7 @@ class Tracking:
         if not kind & _NO_CHANGE:
             if self.prefixes:
                 self._remember_change(key, None if kind & _BY_NOBODY else self._current)
-            self._invalidate(key)
+            self._invalidate(key, self._current)
         if kind & self._wanted:
             self._publish(kind, event, key, db_index)
 
@@ -239,8 +239,9 @@ class Tracking:
 
     # -- telling -------------------------------------------------------------------------------
 
-    def _invalidate(self, key: bytes) -> None:
-        """Tells all who may hold the key, and forgets who they are."""
+    def _invalidate(self, key: bytes, by: Any) -> None:
+        """Tells all who may hold the key, and forgets who they are. `by` is whose command it is
+        that changed the key, where it did change."""
         known = self.table.pop(key)
         if known is None:
             return
@@ -249,7 +250,7 @@ class Tracking:
         for client_id in sorted(ids):
             client = self.server.clients.get(client_id)
             state = self.clients.get(client)
-            if state is None or state.broadcast or (state.noloop and client is self._current):
+            if state is None or state.broadcast or (state.noloop and client is by):
                 continue
             self._tell(client, [key])
 
@@ -344,7 +345,7 @@ class Tracking:
         for _ in range(min(_EVICTED_TOGETHER, len(self.table) - limit)):
             key = self.table.random_key(self.keyspace.rng)
             assert key is not None
-            self._invalidate(key)
+            self._invalidate(key, None)
         if len(self.table) > limit and not self._limit_due:
             self._limit_due = True
             self.server.loop.call_soon(self._go_on_limiting)
