@@ -245,6 +245,7 @@ class Server:
     def data_flushed(self) -> None:
         """FLUSHALL dropped all data."""
         self.persistence.flushed_all()
+        self.replication.data_flushed()
 
     def command_was_slow(
         self, client: Client, cmd: Command, args: list[bytes], spent_ns: int

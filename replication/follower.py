@@ -299,6 +299,8 @@ class Follower:
         if self.state in _LINKED or self.state is _S.DIALLING:
             self._do(act.CloseLeaderLink(reason))
         if self.state in _SYNCING:
+            at = 0 if self.snapshot is None else self.snapshot.received_bytes
+            self._log(LogLevel.WARNING, f"Internal error in RDB reading offset {at}: {reason}")
             self._do(act.LoadAbort(reason))
         if self.state is _S.STREAM:
             self._cut_pending()

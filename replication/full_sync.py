@@ -85,6 +85,11 @@ class SnapshotPass:
         self.pulling = False
         """Whether a chunk has been asked for and not yet come."""
 
+    @property
+    def sending(self) -> bool:
+        """Whether its length is known, or does not matter."""
+        return self.state is PassState.SENDING
+
     def become(self, state: PassState) -> None:
         """Takes an edge of the table; any other raises `AssertionError`."""
         assert state in PASS_EDGES[self.state], f"{self.state} -> {state}"

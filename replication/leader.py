@@ -506,6 +506,10 @@ class Leader:
         if current is None:
             return
         current.finish()
+        if not current.spooled:
+            count = len(current.links)
+            text = f"Diskless rdb transfer, done reading from pipe, {count} replicas still up."
+            self._log(LogLevel.NOTICE, text)
         for progress in self._members(current):
             wall_ms = now_ms + self.wall_offset_ms
             self._send(progress, current.envelope_tail(wall_ms, framed=progress.framed), now_ms)
@@ -543,6 +547,13 @@ class Leader:
 
     def _members(self, current: SnapshotPass) -> list[Progress]:
         return [self.followers[link] for link in sorted(current.links)]
+
+    def give_up_pass(self, reason: str) -> None:
+        """Ends a pass over data that is no longer worth sending; its followers ask again."""
+        current = self.snapshot_pass
+        if current is not None:
+            for progress in self._members(current):
+                self._drop(progress, reason)
 
     # stream
 
@@ -871,7 +882,10 @@ class Leader:
         current.links.discard(progress.link)
         if not current.links:
             self.snapshot_pass = None
-            self._log(LogLevel.NOTICE, "Last replica of a snapshot dropped, ending it")
+            text = "Last replica of a snapshot dropped, ending it"
+            if not current.spooled:
+                text = "Diskless rdb transfer, last replica dropped, killing fork child (none: ended)"
+            self._log(LogLevel.NOTICE, text)
             self._do(act.AbortSnapshot(current.snapshot))
         else:
             self._pull(current)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from replication.leader import INFO_STATES
-from replication.progress import Progress
+from replication.progress import Progress, ProgressState
 
 Fields = list[tuple[str, object]]
 
@@ -78,8 +78,12 @@ def _serving(server: Any) -> Fields:
 
 def _follower_line(replication: Any, progress: Progress) -> str:
     lag_s = replication.lag_seconds(progress.heard_ms) if progress.online else 0
+    state = INFO_STATES[progress.state]
+    current = replication.leader.snapshot_pass
+    if current is not None and progress.link in current.links and not current.sending:
+        state = INFO_STATES[ProgressState.WAITING]
     return (
-        f"ip={progress.host},port={progress.listening_port},state={INFO_STATES[progress.state]}"
+        f"ip={progress.host},port={progress.listening_port},state={state}"
         f",offset={progress.acked_position},lag={lag_s}"
     )
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -342,6 +343,11 @@ class Replicator:
         self._follow(ev.LeaderLinkClosed())
         return True
 
+    def data_flushed(self) -> None:
+        """FLUSHALL: a snapshot of what was there is not worth sending any more."""
+        self.leader.give_up_pass("the data was flushed")
+        self._settle()
+
     def change_id(self) -> None:
         """Takes an id that shares nothing with the past: nobody can resume any more."""
         self._flush()
@@ -555,6 +561,8 @@ class Replicator:
             key_delay_us=lambda: int(config.rdb_key_save_delay),
         )
         self._snapshots[action.snapshot] = source
+        if not action.spooled:
+            log.info("Background RDB transfer started by pid %d", os.getpid())
         if action.spooled:
             source.spool()
 
