@@ -884,7 +884,7 @@ class Leader:
             self.snapshot_pass = None
             text = "Last replica of a snapshot dropped, ending it"
             if not current.spooled:
-                text = "Diskless rdb transfer, last replica dropped, killing fork child (none: ended)"
+                text = "Diskless rdb transfer, last replica dropped, killing fork child (none)"
             self._log(LogLevel.NOTICE, text)
             self._do(act.AbortSnapshot(current.snapshot))
         else:
