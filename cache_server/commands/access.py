@@ -326,7 +326,7 @@ COMMANDS = [
         container_only,
         group="server",
         since="6.0.0",
-        summary="A container for Access List Control commands",
+        summary="A container for Access List Control commands ",
         complexity="Depends on subcommand.",
         subcommands=_ROWS,
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cache_server.commands import documentation
 from cache_server.commands.helping import help_row
-from cache_server.commands.key_flags import SPECIFICATIONS, flags_of_key, key_flags
+from cache_server.commands.key_flags import flags_of_key
 from cache_server.commands.table import WRITE, Command
 from cache_server.errors import CommandError, syntax_error
 from cache_server.structures.glob import matcher
@@ -25,57 +26,15 @@ def describe(row: Command) -> list[Any]:
     return [
         row.full_name.encode(),
         row.arity,
-        SetReply(Status(flag.encode()) for flag in flags),
+        documentation.statuses(flags),
         row.first_key,
         row.last_key,
         row.key_step,
         SetReply(Status(b"@" + category.encode()) for category in row.categories),
-        [],
-        _key_specifications(row),
-        [describe(sub) for sub in (row.subcommands or {}).values()],
+        documentation.tips(row.full_name),
+        documentation.key_specifications(row.full_name),
+        [describe(sub) for sub in row.subcommands.values()] if row.subcommands else SetReply(),
     ]
-
-
-def _listed_specifications(row: Command) -> SetReply:
-    """Those of a command whose key specifications do not follow from its row."""
-    specifications = SetReply()
-    for notes, flags, search, find in SPECIFICATIONS[row.full_name]:
-        shown = Map([b"notes", notes.encode()] if notes else [])
-        shown += [b"flags", SetReply(Status(flag.encode()) for flag in flags.split())]
-        for step, (kind, pairs) in ((b"begin_search", search), (b"find_keys", find)):
-            spec = Map()
-            for name, value in pairs.items():
-                spec += [name.encode(), value.encode() if isinstance(value, str) else value]
-            shown += [step, Map([b"type", kind.encode(), b"spec", spec])]
-        specifications.append(shown)
-    return specifications
-
-
-def _key_specifications(row: Command) -> SetReply:
-    if row.full_name in SPECIFICATIONS:
-        return _listed_specifications(row)
-    if row.first_key == 0 and row.find_keys is None:
-        return SetReply()
-    groups = key_flags(row.full_name, bool(row.flags & WRITE))
-    specifications = SetReply()
-    for number, flags in enumerate(groups):
-        last = row.last_key - row.first_key if row.last_key > 0 else row.last_key
-        position = row.first_key
-        if len(groups) > 1:
-            # One key each; the last group has all that are left.
-            position = row.first_key + number * row.key_step
-            last = row.last_key if number and row.last_key < 0 else 0
-        found: list[Any] = [b"lastkey", last, b"keystep", row.key_step, b"limit", 0]
-        search: list[Any] = [b"type", b"index", b"spec", Map([b"index", position])]
-        find: list[Any] = [b"type", b"range", b"spec", Map(found)]
-        if row.find_keys is not None:
-            search = [b"type", b"unknown", b"spec", Map()]
-            find = [b"type", b"unknown", b"spec", Map()]
-        shown = SetReply(Status(flag.encode()) for flag in flags)
-        specifications.append(
-            Map([b"flags", shown, b"begin_search", Map(search), b"find_keys", Map(find)])
-        )
-    return specifications
 
 
 def _find(ctx: Any, name: bytes) -> Command | None:
@@ -124,6 +83,7 @@ def _documentation(row: Command) -> Map:
         value = getattr(row, field)
         if value:
             reply += [field.encode(), value.encode()]
+    reply += documentation.fields(row.full_name)
     if row.subcommands:
         subcommands = Map()
         for sub in row.subcommands.values():

@@ -8,8 +8,6 @@ Source: https://redis.io/docs/latest/develop/reference/key-specs/, as redis-serv
 
 from __future__ import annotations
 
-from typing import Any
-
 _GROUPS = {
     "RO": "exists hexists hlen hstrlen llen memory|usage object|encoding object|freq "
     "object|idletime object|refcount scard sismember strlen touch type watch xlen zcard",
@@ -48,64 +46,6 @@ def key_flags(full_name: str, writes: bool) -> list[list[str]]:
     """The flags of each key specification of a command."""
     flags = _FLAGS.get(full_name, "RW access update" if writes else "RO access")
     return [group.split() for group in flags.split("|")]
-
-
-def _index(position: int) -> tuple[str, dict[str, Any]]:
-    return "index", {"index": position}
-
-
-def _keyword(word: str, start: int) -> tuple[str, dict[str, Any]]:
-    return "keyword", {"keyword": word, "startfrom": start}
-
-
-def _range(last: int) -> tuple[str, dict[str, Any]]:
-    return "range", {"lastkey": last, "keystep": 1, "limit": 0}
-
-
-_UNKNOWN: tuple[str, dict[str, Any]] = ("unknown", {})
-_PATTERNS = (
-    "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the "
-    "content of the key we sort"
-)
-_STORE = (
-    "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear "
-    "anywhere in the argument array"
-)
-
-#: Key specifications that do not follow from a row: notes, flags, where to begin, what to find.
-SPECIFICATIONS: dict[str, list[tuple[str, str, Any, Any]]] = {
-    "bitfield": [
-        ("This command allows both access and modification of the key",
-         "RW access update variable_flags", _index(1), _range(0)),
-    ],
-    "sort": [
-        ("", "RO access", _index(1), _range(0)),
-        (_PATTERNS, "RO access", _UNKNOWN, _UNKNOWN),
-        (_STORE, "OW update", _UNKNOWN, _UNKNOWN),
-    ],
-    "sort_ro": [
-        ("", "RO access", _index(1), _range(0)),
-        (_PATTERNS, "RO access", _UNKNOWN, _UNKNOWN),
-    ],
-    "pfcount": [
-        ("RW because it may change the internal representation of the key, and propagate to "
-         "replicas", "RW access", _index(1), _range(-1)),
-    ],
-    "georadius": [
-        ("", "RO access", _index(1), _range(0)),
-        ("", "OW update", _keyword("STORE", 6), _range(0)),
-        ("", "OW update", _keyword("STOREDIST", 6), _range(0)),
-    ],
-    "georadiusbymember": [
-        ("", "RO access", _index(1), _range(0)),
-        ("", "OW update", _keyword("STORE", 5), _range(0)),
-        ("", "OW update", _keyword("STOREDIST", 5), _range(0)),
-    ],
-    "migrate": [
-        ("", "RW access delete", _index(3), _range(0)),
-        ("", "RW access delete incomplete", _keyword("KEYS", -2), _range(-1)),
-    ],
-}  # fmt: skip
 
 
 def flags_of_key(full_name: str, writes: bool, index: int, args: list[bytes]) -> list[str]:

@@ -244,7 +244,8 @@ COMMANDS = [
                 pubsub_channels_command,
                 "2.8.0",
                 "List active channels",
-                "O(N) where N is the number of active channels",
+                "O(N) where N is the number of active channels, and assuming constant time pattern "
+                "matching (relatively short channels and patterns)",
             ),
             _sub(
                 "numsub",
@@ -252,7 +253,7 @@ COMMANDS = [
                 pubsub_numsub_command,
                 "2.8.0",
                 "Get the count of subscribers for channels",
-                "O(N) where N is the number of requested channels",
+                "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
             ),
             _sub(
                 "numpat",
@@ -267,7 +268,8 @@ COMMANDS = [
                 pubsub_shardchannels_command,
                 "7.0.0",
                 "List active shard channels",
-                "O(N) where N is the number of active shard channels",
+                "O(N) where N is the number of active shard channels, and assuming constant time "
+                "pattern matching (relatively short shard channels).",
             ),
             _sub(
                 "shardnumsub",
@@ -275,7 +277,8 @@ COMMANDS = [
                 pubsub_shardnumsub_command,
                 "7.0.0",
                 "Get the count of subscribers for shard channels",
-                "O(N) where N is the number of requested shard channels",
+                "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard "
+                "channels",
             ),
             help_row(
                 "PUBSUB",

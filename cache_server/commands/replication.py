@@ -229,6 +229,7 @@ COMMANDS: list[Command] = [
         group="server",
         since="1.0.0",
         summary="Internal command used for replication",
+        complexity="",
     ),
     Command(
         "psync",
@@ -238,6 +239,7 @@ COMMANDS: list[Command] = [
         group="server",
         since="2.8.0",
         summary="Internal command used for replication",
+        complexity="",
     ),
     Command(
         "replconf",
@@ -253,7 +255,8 @@ COMMANDS: list[Command] = [
         3,
         "noscript",
         wait_command,
-        group="connection",
+        group="generic",
+        categories="connection",
         since="3.0.0",
         summary="Wait for the synchronous replication of all the write commands sent in the "
         "context of the current connection",

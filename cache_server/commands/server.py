@@ -92,6 +92,7 @@ COMMANDS = [
         monitor_command,
         group="server",
         summary="Listen for all requests received by the server in real time",
+        complexity="",
     ),
     Command(
         "lolwut",
@@ -101,6 +102,7 @@ COMMANDS = [
         group="server",
         since="5.0.0",
         summary="Display some computer art and the Redis version",
+        complexity="",
     ),
     Command(
         "shutdown",

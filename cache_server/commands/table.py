@@ -147,7 +147,7 @@ class Command:
         if flags & BLOCKING:
             implied.append("blocking")
         implied.append("fast" if flags & FAST else "slow")
-        if self.handler is not container_only:
+        if self.handler is not container_only and "connection" not in extra:
             implied.append(_GROUP_CATEGORIES.get(self.group, self.group))
         return list(dict.fromkeys(word for word in extra.split() + implied if word))
 

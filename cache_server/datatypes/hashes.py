@@ -457,7 +457,7 @@ COMMANDS = [
         complexity=(
             "O(1) for every call. O(N) for a complete iteration, including enough command calls "
             "for the cursor to return back to 0. N is the number of elements inside the "
-            "collection."
+            "collection.."
         ),
     ),
     Command(
