@@ -30,6 +30,18 @@ cdef inline Py_ssize_t format_integer(char *out, long long value) noexcept:
     return length
 
 
+cdef inline Py_ssize_t format_length(char *out, Py_ssize_t length) noexcept:
+    """As `format_integer`, for what is mostly one digit or two."""
+    if 0 <= length < 10:
+        out[0] = c'0' + <char>length
+        return 1
+    if 10 <= length < 100:
+        out[0] = c'0' + <char>(length // 10)
+        out[1] = c'0' + <char>(length % 10)
+        return 2
+    return format_integer(out, length)
+
+
 cdef class ReplyWriter:
     """Encodes replies into one growing buffer. `protocol` is 2 or 3."""
 
@@ -130,31 +142,32 @@ cdef class ReplyWriter:
 
     cdef int head(self, char mark, long long count) except -1:
         cdef Buffer b = self.buffer
+        cdef char *out
         if b.capacity - b.end < 32:
             b.reserve(32)
-        b.data[b.end] = mark
-        b.end += 1
-        b.end += format_integer(b.data + b.end, count)
-        b.data[b.end] = c'\r'
-        b.data[b.end + 1] = c'\n'
-        b.end += 2
+        out = b.data + b.end
+        out[0] = mark
+        out += 1
+        out += format_length(out, count)
+        memcpy(out, "\r\n", 2)
+        b.end = out + 2 - b.data
         return 0
 
     cdef int bulk(self, const char *data, Py_ssize_t length) except -1:
         cdef Buffer b = self.buffer
+        cdef char *out
         if b.capacity - b.end < length + 32:
             b.reserve(length + 32)
-        b.data[b.end] = c'$'
-        b.end += 1
-        b.end += format_integer(b.data + b.end, length)
-        b.data[b.end] = c'\r'
-        b.data[b.end + 1] = c'\n'
-        b.end += 2
-        memcpy(b.data + b.end, data, length)
-        b.end += length
-        b.data[b.end] = c'\r'
-        b.data[b.end + 1] = c'\n'
-        b.end += 2
+        out = b.data + b.end
+        out[0] = c'$'
+        out += 1
+        out += format_length(out, length)
+        memcpy(out, "\r\n", 2)
+        out += 2
+        memcpy(out, data, length)
+        out += length
+        memcpy(out, "\r\n", 2)
+        b.end = out + 2 - b.data
         return 0
 
     cdef write_list(self, char mark, list values, Py_ssize_t count):

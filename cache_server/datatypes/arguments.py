@@ -47,20 +47,32 @@ _NUMBER = re.compile(
 )
 
 
+_MINUS, _ZERO, _UNDERSCORE = b"-0_"
+
+
 def integer_or_none(word: bytes) -> int | None:
     """The integer that `word` spells, or None."""
-    digits = word
-    if word[:1] == b"-":
-        digits = word[1:]
-        if digits[:1] == b"0":
+    size = len(word)
+    start = 1 if size > 1 and word[0] == _MINUS else 0
+    if size == 0 or size - start > 19 or (word[start] == _ZERO and size > 1):
+        return None
+    value = 0
+    for index in range(start, min(size, start + 18)):
+        digit = word[index] - _ZERO
+        if not 0 <= digit <= 9:
             return None
-    size = len(digits)
-    if not digits.isdigit() or (digits[0] == 48 and size > 1) or size > 19:
+        value = value * 10 + digit
+    if size - start == 19:
+        return _last_digit(word)
+    return -value if start else value
+
+
+def _last_digit(word: bytes) -> int | None:
+    """Nineteen digits, of which the first eighteen are known to be digits."""
+    if not word[-1:].isdigit():
         return None
     value = int(word)
-    if size == 19 and not INT64_MIN <= value <= INT64_MAX:
-        return None
-    return value
+    return value if INT64_MIN <= value <= INT64_MAX else None
 
 
 def parse_integer(word: bytes) -> int:
@@ -95,11 +107,19 @@ def parse_positive(word: bytes) -> int:
 
 def float_or_none(word: bytes) -> float | None:
     """The double that `word` spells, or None; infinities are, nan is not."""
+    if len(word) < 16:
+        whole = integer_or_none(word)
+        if whole is not None:
+            return float(whole)
+    return _spelled_float(word)
+
+
+def _spelled_float(word: bytes) -> float | None:
     try:
         value = float(word)
     except ValueError:
         return _hexadecimal(word)
-    if word[0] <= 32 or word[-1] <= 32 or b"_" in word or value != value:
+    if word[0] <= 32 or word[-1] <= 32 or _UNDERSCORE in word or value != value:
         return None
     if value == 0.0 and any(48 < byte <= 57 for byte in word.lower().partition(b"e")[0]):
         return None

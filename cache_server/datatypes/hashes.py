@@ -274,12 +274,7 @@ def hvals_command(ctx: Any, args: list[bytes]) -> list[bytes]:
 def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
     """HGETALL key: a map"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    reply = Map()
-    if fields is not None:
-        for index in range(fields.table.bucket_count()):
-            for pair in fields.table.bucket_items(index):
-                reply.extend(pair)
-    return reply
+    return Map() if fields is None else Map(fields.table.flat_items())
 
 
 def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:

@@ -44,6 +44,7 @@ cdef class Table:
     cpdef pop(self, bytes key)
     cpdef bint discard(self, bytes key) except *
     cpdef clear(self)
+    cpdef list flat_items(self)
     cpdef list keys_list(self)
     cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)
     cpdef random_key(self, rng)

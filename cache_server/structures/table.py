@@ -133,6 +133,14 @@ class Table:
         for bucket in self.buckets:
             yield from bucket.values()
 
+    def flat_items(self) -> list[Any]:
+        """Every key and its value, one after the other, in a new list."""
+        result: list[Any] = []
+        for key, value in self.items():
+            result.append(key)
+            result.append(value)
+        return result
+
     def keys_list(self) -> list[bytes]:
         """All keys in a new list."""
         result: list[bytes] = []

@@ -353,6 +353,27 @@ cdef class Table:
         for _, value in self.items():
             yield value
 
+    cpdef list flat_items(self):
+        """Every key and its value, one after the other, in a new list."""
+        cdef list result = []
+        cdef Py_ssize_t i
+        cdef int s
+        cdef Bucket *bucket
+        if self.small is not None:
+            for key, value in self.small.items():
+                result.append(key)
+                result.append(value)
+            return result
+        for i in range(self.count):
+            bucket = self.bucket_at(i)
+            while bucket != NULL:
+                for s in range(SLOTS):
+                    if bucket.tags[s]:
+                        result.append(<object>bucket.keys[s])
+                        result.append(<object>bucket.values[s])
+                bucket = bucket.more
+        return result
+
     cpdef list keys_list(self):
         """All keys in a new list."""
         cdef list result = []
