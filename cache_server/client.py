@@ -55,6 +55,7 @@ STOP_BLOCKED = 1
 STOP_CLOSING = 2
 STOP_CONGESTED = 4
 STOP_PAUSED = 8
+STOP_UNDURABLE = 16  # what it wrote is not yet on the disk, and its replies wait for that
 
 
 class Client:

@@ -142,6 +142,8 @@ class Connection(asyncio.Protocol):
             return
         if client.flags & states.CLOSE_AFTER_REPLY:
             channel.flush()
+            if channel.stop & states.STOP_UNDURABLE:
+                return
             client.flags |= states.CLOSED
             self.transport.close()
         elif channel.queued:

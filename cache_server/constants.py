@@ -62,6 +62,29 @@ SAVE_RETRY_SECONDS = 5
 #: A snapshot whose length has to be known before it is sent stays in memory up to this size.
 SNAPSHOT_SPOOL_MEMORY_BYTES = 8 * 1024 * 1024
 
+#: Longest line of a log's annotation or of its manifest, in bytes, as in Redis.
+LOG_LINE_BYTES_MAX = 1024
+MANIFEST_LINE_BYTES_MAX = 1024
+#: Most bytes of a manifest that are read: ten thousand files.
+MANIFEST_BYTES_MAX = 1024 * 1024
+#: Most words of a command in a log, as in a request.
+LOG_ARGUMENTS_MAX = 2**31 - 1
+#: Frames that may stand together in a log: a transaction of 16 GB.
+LOG_GROUP_FRAMES_MAX = 2**20
+#: Frames received in the middle of a command wait for its end up to so many bytes, before one of
+#: them is cut.
+LOG_HELD_BYTES_MAX = 256 * 1024
+#: Bytes of a log read at once.
+LOG_READ_BYTES = 1024 * 1024
+#: A log that could not be written is tried again after this, in seconds.
+LOG_RETRY_SECONDS = 0.1
+#: After so many failures in a row, rewrites wait: a minute, then twice as long each time, at most
+#: an hour (as in Redis).
+REWRITE_FAILURES_MAX = 3
+REWRITE_DELAY_MINUTES_MAX = 60
+#: Elements in one command of a log that was rewritten as commands, as in Redis.
+REWRITE_ITEMS = 64
+
 #: Elements that SRANDMEMBER -n and its like may be asked for at once: a reply of some 100 MB. Redis
 #: sets no limit, and such a request keeps it busy until its memory is gone.
 DRAWN_ELEMENTS_MAX = 10_000_000

@@ -5,6 +5,10 @@ durable, and renamed over it, so at any moment the name leads to the old content
 
     Replacement: write ... write, commit   or, when anything went wrong, abandon
 
+The one exception is the log, which grows at its end:
+
+    Appender: write ... write, sync        what a failed write left behind is cut off again
+
 Invariant: `commit` returns only after contents and name have been handed to the disk (fsync of the
 file, rename, fsync of the folder). Every method raises OSError as the system does.
 """
@@ -55,6 +59,46 @@ class Replacement:
             os.unlink(self.temporary)
 
 
+class Appender:
+    """A file that grows. `size_bytes` is what was written whole; `sync` may run in a thread beside
+    `write`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o644)
+        status = os.fstat(self._descriptor)
+        self.size_bytes = status.st_size
+        self.identity = _identity(status)
+        #: Whether the file is longer than `size_bytes`, by what a failed write left in it.
+        self._torn = False
+
+    def write(self, data: bytes) -> None:
+        """Appends all of `data` or, as far as a later reader can see, nothing of it."""
+        if self._torn:
+            os.ftruncate(self._descriptor, self.size_bytes)
+            self._torn = False
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            self._torn = True
+            view = memoryview(data)
+            while written < len(data):
+                written += os.write(self._descriptor, view[written:])
+            self._torn = False
+        self.size_bytes += len(data)
+
+    def sync(self) -> None:
+        """Returns once what was written is durable."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Nothing after this. What a failed write left is cut off."""
+        if self._torn:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self.size_bytes)
+        os.close(self._descriptor)
+
+
 def sync_folder(path: str) -> None:
     """Makes the names in a folder durable."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -62,6 +106,10 @@ def sync_folder(path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev:x}.{status.st_ino:x}"
 
 
 class Disk:
@@ -86,3 +134,35 @@ class Disk:
 
     def size_bytes(self, path: str) -> int:
         return os.stat(path).st_size
+
+    def append(self, path: str) -> Appender:
+        """The file, to be written at its end; it is made where there is none."""
+        return Appender(path)
+
+    def identity(self, path: str) -> str:
+        """Tells this file from a copy of it."""
+        return _identity(os.stat(path))
+
+    def make_folder(self, path: str) -> None:
+        """Makes the folder, unless it is there."""
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives the file another name, durably."""
+        os.rename(old, new)
+        sync_folder(os.path.dirname(new) or ".")
+
+    def remove(self, path: str) -> None:
+        """Removes the file, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def truncate(self, path: str, size_bytes: int) -> None:
+        """Cuts the file, durably."""
+        with open(path, "r+b") as file:
+            file.truncate(size_bytes)
+            os.fsync(file.fileno())
+
+    def sync_folder(self, path: str) -> None:
+        """Makes the names in the folder durable."""
+        sync_folder(path)

@@ -50,6 +50,7 @@ from cache_server.listeners import Listeners
 from cache_server.observation import Observation
 from cache_server.observe import logs
 from cache_server.observe.stats import Stats
+from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.saving import Persistence
 from cache_server.process import ProcessLimits
 from cache_server.upkeep import Upkeep
@@ -89,9 +90,11 @@ class Server:
         self._next_client_id = 1
         self.upkeep = Upkeep(self)
         self.persistence = Persistence(self)
+        self.append_log = self.persistence.log = AppendLog(self)
         self.replication = Replicator(self)
         self.lease = DataNodeLease(self, self.replication)
-        self.parts: list[Part] = [self.upkeep, self.lease, self.persistence, self.replication]
+        self.parts: list[Part] = [self.upkeep, self.lease, self.persistence]
+        self.parts += [self.append_log, self.replication]
         self.listeners = Listeners(config, loop, lambda: Connection(self))
         self.admission = Admission(self)
         self.process_limits = ProcessLimits(self)
@@ -319,6 +322,7 @@ class Server:
     def check_disk(self) -> None:
         """Refuses a write while the data cannot be saved. Raises CommandError."""
         self.persistence.check_writable()
+        self.append_log.check_writable()
 
     def check_lease(self) -> None:
         """Refuses a write where sentinels lead and the lease has ended. Raises CommandError."""
@@ -337,8 +341,9 @@ class Server:
         self.loop.call_soon(client.connection.resume)
 
     def disk_failing(self, failing: bool) -> None:
-        """Saving fails, or works again: every write asks `check_disk` meanwhile."""
-        if failing:
+        """Saving or logging fails, or works again: every write asks `check_disk` while either
+        fails."""
+        if failing or self.append_log.failing or not self.persistence.last_save_ok:
             self.dispatcher.gates |= GATE_DISK_ERROR
         else:
             self.dispatcher.gates &= ~GATE_DISK_ERROR

@@ -21,6 +21,7 @@ end; `checksum` is the one at `end`. An inactive backlog is empty and its positi
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 
 from replication.checksum import history_checksum
 from replication.constants import BACKLOG_BYTES_MIN, STREAM_FRAME_BYTES
@@ -62,6 +63,8 @@ class Backlog:
         "active",
         "base",
         "checksum",
+        "on_reset",
+        "on_sealed",
         "pinned_position",
         "size_bytes",
     )
@@ -70,6 +73,10 @@ class Backlog:
         self.size_bytes = max(size_bytes, BACKLOG_BYTES_MIN)
         self.active = False
         self.pinned_position: int | None = None
+        self.on_sealed: Callable[[bytes], None] | None = None
+        """Told of each frame that is added, header and body, in order (the log on disk)."""
+        self.on_reset: Callable[[], None] | None = None
+        """Told when the stream has been replaced, or its checksum begins anew."""
         self.reset(position, mark)
 
     def reset(self, position: int, mark: HistoryMark | None = None) -> None:
@@ -83,6 +90,8 @@ class Backlog:
         self.base = position if mark is None else mark.base
         self.checksum = self._start_checksum = 0 if mark is None else mark.checksum
         self.pinned_position = None
+        if self.on_reset is not None:
+            self.on_reset()
 
     # positions
 
@@ -142,6 +151,8 @@ class Backlog:
         self._starts.append(start)
         self._checksums.append(checksum)
         self._end = start + len(body)
+        if self.on_sealed is not None:
+            self.on_sealed(sealed)
         if self._end - self._starts[self._first] > self.size_bytes:
             self.trim()
 
@@ -157,6 +168,8 @@ class Backlog:
         self._checksums.append(frame.history)
         self._end = frame.end
         self.checksum = frame.history
+        if self.on_sealed is not None:
+            self.on_sealed(frame.sealed)
         self.trim()
 
     def trim(self) -> None:

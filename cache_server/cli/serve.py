@@ -158,8 +158,8 @@ async def _serve(config: Config) -> int:
             server.listeners.close()
             code = server.finished.result()
     except (InputError, OSError) as error:
-        log.warning("Fatal error loading the DB: %s. Exiting.", error)
         server.listeners.close()
+        log.warning("Fatal error loading the DB: %s. Exiting.", error)
         return 1
     if pidfile:
         log.info("Removing the pid file.")

@@ -155,7 +155,18 @@ def _reload(ctx: Any, args: list[bytes]) -> Any:
     return OK
 
 
+def _load_log(ctx: Any, args: list[bytes]) -> Any:
+    """DEBUG LOADAOF"""
+    ctx.server.persistence.reload_log()
+    return OK
+
+
 # -- switches ----------------------------------------------------------------------------------
+
+
+def _log_flush_sleep(ctx: Any, args: list[bytes]) -> Any:
+    ctx.server.append_log.flush_delay_us = parse_integer(args[2])
+    return OK
 
 
 def _set_active_expire(ctx: Any, args: list[bytes]) -> Any:
@@ -287,6 +298,10 @@ def _help(ctx: Any, args: list[bytes]) -> Any:
         "    Stop periodic work, or go on with it.",
         "POPULATE <count> [<prefix>] [<size>]",
         "    Add keys <prefix>:<number>, without telling followers.",
+        "LOADAOF",
+        "    Put what the log says in the place of the data.",
+        "AOF-FLUSH-SLEEP <microseconds>",
+        "    Sleep before each write to the log.",
         "PROTOCOL <type>",
         "    Return a value of a reply type.",
         "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
@@ -324,7 +339,8 @@ _SUBCOMMANDS: dict[bytes, tuple[Handler, int, int]] = {
     b"quicklist-packed-threshold": (_accepted, 3, 3),
     b"set-disable-deny-scripts": (_accepted, 3, 3),
     b"replybuffer": (_accepted, 3, 4),
-    b"aof-flush-sleep": (_accepted, 3, 3),
+    b"loadaof": (_load_log, 2, 2),
+    b"aof-flush-sleep": (_log_flush_sleep, 3, 3),
     b"change-repl-id": (_change_repl_id, 2, 2),
     b"replicate": (_replicate, 3, _MANY),
     b"config-rewrite-force-all": (_rewrite_all, 2, 2),

@@ -25,6 +25,8 @@ cdef class Dispatcher(compiled_core.Executor):
     cdef public bint latency_tracking
     cdef public long long writes_until_ns
     cdef public object reply_gate
+    cdef public object lease_gate
+    cdef public object log_gate
     cdef public list ready_keys
 
     cpdef begin_pass(self)

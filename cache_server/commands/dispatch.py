@@ -87,6 +87,9 @@ class Dispatcher:
         self.writes_until_ns = _FOREVER_NS
         #: What the channel of a client that wrote asks before it sends the reply, None for nothing.
         self.reply_gate: Any = None
+        #: The two that have a say in it: the lease, and the log before it.
+        self.lease_gate: Any = None
+        self.log_gate: Any = None
         #: set while there are keys that blocked clients may be served from
         self.ready_keys: list[Any] = []
 
@@ -112,11 +115,18 @@ class Dispatcher:
         before each reply to a write leaves. The time is compared once a pass: what a pass that
         began in time does later is refused by the reply gate."""
         self.writes_until_ns = until_ns
-        self.reply_gate = reply_gate
+        self.lease_gate = reply_gate
+        self.reply_gate = reply_gate if self.log_gate is None else self.log_gate
         if self.stopwatch.monotonic_ns() < until_ns:
             self.gates &= ~GATE_LEASE
         else:
             self.gates |= GATE_LEASE
+
+    def hold_replies(self, log_gate: Any) -> None:
+        """`log_gate` is asked before each reply to a write leaves; it asks the lease's in turn.
+        None: nobody waits for the log."""
+        self.log_gate = log_gate
+        self.reply_gate = self.lease_gate if log_gate is None else log_gate
 
     def begin_requests(self, client: Any) -> None:
         """`begin_pass` for what one client sent."""

@@ -1,4 +1,4 @@
-"""SAVE, BGSAVE, LASTSAVE, DUMP, RESTORE; and what DEBUG RELOAD does."""
+"""SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, DUMP, RESTORE; and what DEBUG RELOAD does."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def bgsave_command(ctx: Any, args: list[bytes]) -> Any:
     if not persistence.background_save():
         raise CommandError(b"ERR")
     return Status(b"Background saving started")
+
+
+def bgrewriteaof_command(ctx: Any, args: list[bytes]) -> Any:
+    """BGREWRITEAOF: https://redis.io/docs/latest/commands/bgrewriteaof/."""
+    persistence, log_ = ctx.server.persistence, ctx.server.append_log
+    if log_.rewriting is not None:
+        raise CommandError(b"ERR Background append only file rewriting already in progress")
+    if persistence.running is not None or ctx.flags & states.IN_EXEC:
+        log_.scheduled = True
+        return Status(b"Background append only file rewriting scheduled")
+    if not log_.rewrite():
+        raise CommandError(
+            b"ERR Can't execute an AOF background rewriting. Please check the server logs for more "
+            b"information."
+        )
+    return Status(b"Background append only file rewriting started")
 
 
 def lastsave_command(ctx: Any, args: list[bytes]) -> Any:
@@ -159,6 +175,14 @@ COMMANDS: list[Command] = [
         bgsave_command,
         group="server",
         summary="Asynchronously save the dataset to disk",
+    ),
+    Command(
+        "bgrewriteaof",
+        1,
+        "admin noscript no_async_loading",
+        bgrewriteaof_command,
+        group="server",
+        summary="Asynchronously rewrite the append-only file",
     ),
     Command(
         "lastsave",

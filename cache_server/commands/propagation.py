@@ -55,6 +55,11 @@ class Propagation:
         return self._writer.take()
 
     @property
+    def waiting(self) -> bool:
+        """Whether there is anything to be taken."""
+        return len(self._writer) > 0
+
+    @property
     def selected_db(self) -> int:
         """The database that the stream has selected; -1 for none yet."""
         return self._selected

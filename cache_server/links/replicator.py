@@ -30,6 +30,9 @@ from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
 from cache_server.links.follower_link import LeaderConnection, SnapshotIntake, StreamApplier
 from cache_server.links.leader_feed import FeedLink, SnapshotSource
 from cache_server.observe import logs
+from cache_server.persistence.append_log import AppendLog
+from cache_server.persistence.recovery import RecoveredHistory, history_aux
+from cache_server.persistence.replay import Tail
 from cache_server.wire.replies import NO_REPLY, Raw
 from replication import actions as act
 from replication import events as ev
@@ -37,7 +40,7 @@ from replication.actions import Action, LogLevel
 from replication.backlog import Backlog
 from replication.follower import Follower
 from replication.handover import HandoverState
-from replication.history import History, is_replid
+from replication.history import History, HistoryMark, is_replid
 from replication.leader import Leader
 from replication.progress import INFO_STATES, Progress
 from replication.settings import FollowerSettings, LeaderSettings
@@ -107,18 +110,30 @@ class Replicator:
         self._counted = (0, 0, 0)
         for name in _SETTINGS:
             config.on_change[name] = self._setting_changed
-        self._read_settings()
         server.persistence.history_fields = self.history_fields
         server.persistence.is_sending = lambda: bool(self._snapshots)
         server.persistence.receiving = self._receiving
+        self._log: AppendLog = server.append_log
+        self._log.history = self.history
+        self._log.on_switched = self._log_switched
+        self._log.on_writable = self._settle
+        self._read_settings()
 
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Goes on where the loaded data was, and follows whom the configuration says."""
-        recovered = self.server.persistence.recovered
-        if recovered is not None:
-            self._recovered(recovered.replication_id, recovered.offset, recovered.stream_db)
+        persistence = self.server.persistence
+        load, recovered = persistence.log_load, persistence.recovered
+        intact = False
+        if recovered is not None and is_replid(recovered.replication_id):
+            self._recovered(recovered)
+            if load is not None and load.replay.tail is not None:
+                self._take_tail(load.replay.tail)
+                intact = load.intact
+        if self.server.config.appendonly:
+            self._begin_log()
+        self._begin_leading(recovered is not None, intact)
         self.refresh()
         if self.server.config.replicaof is not None:
             host, port = self.server.config.replicaof
@@ -140,20 +155,59 @@ class Replicator:
         for number in list(self._snapshots):
             self._do_abort_snapshot(act.AbortSnapshot(number))
 
-    def _recovered(self, replid: str, position: int, stream_db: int) -> None:
-        """The data was loaded from a snapshot taken at this point of a history."""
-        if not is_replid(replid):
-            return
-        self.leader.history.restart(replid)
-        self.leader.backlog.reset(position)
-        self._applier.restart(position, stream_db)
+    def _recovered(self, found: RecoveredHistory) -> None:
+        """The data was loaded, and what it was loaded from names this point of a history."""
+        history, backlog = self.leader.history, self.leader.backlog
+        history.restart(found.replication_id)
+        history.replid2, history.replid2_position = found.second_id, found.second_id_offset
+        history.raise_epoch(found.epoch)
+        mark = None if found.checksum is None else HistoryMark(found.checksum, found.base)
+        backlog.reset(found.offset, mark)
+        self._applier.restart(found.offset, found.stream_db)
         self.follower.resumable = True
-        if self.server.config.replicaof is None:
-            # A leader goes on under a new id; its followers may continue from the old one.
-            self.leader.backlog.active = True
+
+    def _take_tail(self, tail: Tail) -> None:
+        """What the log's end holds can be sent to followers again."""
+        backlog = self.leader.backlog
+        backlog.reset(tail.start, tail.mark)
+        backlog.active = True
+        for frame in tail.frames:
+            backlog.append_sealed(frame)
+
+    def _begin_log(self) -> None:
+        self.leader.backlog.active = True
+        self._log.begin(self.history(), self.leader.backlog.checksum)
+        self._log_switched()
+
+    def _log_switched(self) -> None:
+        """The log takes every frame from here on, or none."""
+        backlog, on = self.leader.backlog, self._log.on
+        if on:
+            self._flush()
+            backlog.active = True
+        backlog.on_sealed = self._log.take if on else None
+        backlog.on_reset = self._log_outdated if on else None
+        self._read_settings()
+        self.refresh()
+
+    def _log_outdated(self) -> None:
+        self._log.stream_replaced(self.leader.backlog.end, self.leader.backlog.mark.checksum)
+
+    def _begin_leading(self, recovered: bool, intact: bool) -> None:
+        """A leader goes on under the id it had where its log cannot have lost what a follower may
+        have; else under a new one, and its followers may continue from the old one."""
+        if not recovered or self.server.config.replicaof is not None:
+            return
+        if not self.follower.resumable:
+            return
+        self.leader.backlog.active = True
+        if intact:
+            self.server.propagation.forget_selected()
+        else:
             self.leader.promote(self._now_ms())
             self._settle()
-            self._drop_expired()
+        self.refresh()
+        self._drop_expired()
 
     def _drop_expired(self) -> None:
         """Deletes what has expired while we were away, in the stream, for the followers' sake."""
@@ -239,12 +293,29 @@ class Replicator:
         if not self.leader.active:
             return []
         self._flush()
+        return history_aux(self.history())
+
+    def history(self) -> RecoveredHistory:
+        """The history at the position that the data has."""
+        history, backlog = self.leader.history, self.leader.backlog
+        position = self.follower.position
         stream_db = self._selected_db() if self.leading else self._applier.client.db.index
-        return [
-            (b"repl-stream-db", stream_db),
-            (b"repl-id", self.leader.history.replid.encode()),
-            (b"repl-offset", self.follower.position),
-        ]
+        checksum = backlog.checksum if position == backlog.end else None
+        return RecoveredHistory(
+            history.replid,
+            position,
+            stream_db,
+            history.epoch,
+            checksum,
+            backlog.base,
+            history.replid2,
+            history.replid2_position,
+        )
+
+    def settle_stream(self) -> None:
+        """Everything that was propagated is in the backlog, and as far as possible in the log."""
+        self._flush()
+        self._write_log()
 
     def _receiving(self) -> str:
         """INFO's word for a snapshot that is being received: it is `async_loading` for one of the
@@ -441,6 +512,15 @@ class Replicator:
         self.leader.receive(event, self._now_ms())
         self._settle()
 
+    def _write_log(self) -> bool:
+        """Hands new frames to the log, before anyone else gets them; False where it fails."""
+        files = self._log
+        if not files.held:
+            return not files.failing
+        end = self.leader.backlog.end
+        boundary = end if self.leader.leading else max(end, self._applier.position)
+        return files.write(boundary)
+
     def _follow(self, event: ev.Event) -> None:
         self.follower.receive(event, self._now_ms())
         self._settle()
@@ -456,7 +536,7 @@ class Replicator:
                 if leader.upstream_connected != follower.connected:
                     leader.upstream_connected = follower.connected
                     self.refresh()
-                if leader.needs_pump:
+                if self._write_log() and leader.needs_pump:
                     leader.pump(self._now_ms())
                 actions = follower.take_actions() + leader.take_actions()
                 if not actions:
@@ -491,7 +571,8 @@ class Replicator:
         settings.backlog_size_bytes = config.repl_backlog_size
         if backlog.size_bytes != config.repl_backlog_size:
             backlog.resize(config.repl_backlog_size)
-        settings.backlog_ttl_ms = config.repl_backlog_ttl * 1000
+        # The log is of one stream, which does not end because nobody follows.
+        settings.backlog_ttl_ms = 0 if self._log.on else config.repl_backlog_ttl * 1000
         settings.ping_period_ms = config.repl_ping_replica_period * 1000
         settings.timeout_ms = config.repl_timeout * 1000
         hard, soft, seconds = config.client_output_buffer_limit["slave"]
@@ -518,6 +599,7 @@ class Replicator:
 
     def _do_record_history(self, action: act.RecordHistory) -> None:
         self.refresh()
+        self._log.history_changed()
 
     def _do_force_select(self, action: act.ForceSelect) -> None:
         self.server.propagation.forget_selected()
@@ -661,6 +743,7 @@ class Replicator:
             return
         try:
             self._stream_db = intake.commit()
+            self._log.data_replaced()
         except InputError as error:
             self._follow(ev.SnapshotRejected(str(error)))
             return

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from types import coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from cache_server.constants import (
     LOAD_PAUSE_SECONDS_MAX,
@@ -30,6 +30,8 @@ from cache_server.constants import (
 )
 from cache_server.disk import Disk, Replacement
 from cache_server.errors import CommandError, InputError
+from cache_server.persistence.command_encoder import LOG_TIME
+from cache_server.persistence.log_folder import LogLoad
 from cache_server.persistence.recovery import (
     RecoveredHistory,
     install,
@@ -83,6 +85,9 @@ class Persistence:
         self.receiving: Callable[[], str] = str
         #: Libraries of functions that came with a snapshot; they go into the next one.
         self.functions: list[bytes] = []
+        #: The server's log, and what was read of it at the start.
+        self.log: Any = None
+        self.log_load: LogLoad | None = None
         self.skip_checksum = False
         self.last_save_s = int(time.time())
         self.last_save_ok = True
@@ -110,28 +115,72 @@ class Persistence:
     # -- the server's part ---------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Loads the file, if there is one. Raises InputError and OSError when it is of no use."""
-        if not self.disk.exists(self.path):
-            return
+        """Loads the log where it is on and there is one, else the snapshot's file, if there is one.
+        Raises InputError and OSError when what is there is of no use."""
         began = time.monotonic()
-        loader = self.loader(drop_expired=not self.config.replicaof)
-        self.loading = Loading(self.disk.size_bytes(self.path))
         collecting = gc.isenabled()
         gc.disable()
         try:
-            step_bytes = self.config.loading_process_events_interval_bytes
-            for read_bytes in read_file(self.disk, self.path, loader, step_bytes):
-                self.loading.read_bytes = read_bytes
-                await self._after_load_step(loader)
-            loaded = loader.finish()
-            self.take(loaded)
-            self.recovered = recovered_history(loaded)
+            if self.config.appendonly and self._find_log():
+                await self._load_log()
+                log.info("DB loaded from append only file: %.3f seconds", time.monotonic() - began)
+            elif self.disk.exists(self.path):
+                await self._load_file()
+                log.info("DB loaded from disk: %.3f seconds", time.monotonic() - began)
         finally:
             self.loading = None
             if collecting:
                 gc.freeze()  # what was loaded makes no cycles; to walk it would only cost time
                 gc.enable()
-        log.info("DB loaded from disk: %.3f seconds", time.monotonic() - began)
+        self._dirty_saved = self.keyspace.dirty
+
+    async def _load_file(self) -> None:
+        loader = self.loader(drop_expired=not self.config.replicaof)
+        self.loading = Loading(self.disk.size_bytes(self.path))
+        step_bytes = self.config.loading_process_events_interval_bytes
+        for read_bytes in read_file(self.disk, self.path, loader, step_bytes):
+            self.loading.read_bytes = read_bytes
+            await self._after_load_step(loader)
+        loaded = loader.finish()
+        self.take(loaded)
+        self.recovered = recovered_history(loaded)
+
+    def _find_log(self) -> bool:
+        """Reads the manifest; whether there is anything to load."""
+        folder = self.log.folder
+        folder.read_manifest()
+        folder.upgrade()
+        return not folder.manifest.empty
+
+    async def _load_log(self) -> None:
+        folder = self.log.folder
+        self.loading = Loading(folder.total_bytes())
+        load = self.log_load = LogLoad(folder, self, self.path)
+        for read_bytes in load.steps(int(self.config.loading_process_events_interval_bytes)):
+            self.loading.read_bytes = read_bytes
+            await _next_turn()
+        self.recovered = load.replay.history
+
+    def reload_log(self) -> None:
+        """DEBUG LOADAOF: the log's files in place of the data. Raises CommandError; what could be
+        read is the data then."""
+        self.log.write_held()
+        folder = self.log.folder
+        folder.read_manifest()
+        install(self.keyspace, Loaded(len(self.keyspace.databases)))
+        self.loading = Loading(0)
+        try:
+            for _ in LogLoad(folder, self).steps(SAVE_SYNC_BYTES):
+                pass
+        except (InputError, OSError) as error:
+            log.warning("Fatal error loading the log: %s", error)
+            raise CommandError(
+                b"ERR Error trying to load the AOF files, check server logs."
+            ) from None
+        finally:
+            self.loading = None
+        self._dirty_saved = self.keyspace.dirty
+        log.warning("Append Only File loaded by DEBUG LOADAOF")
 
     def cron(self, now_ms: int) -> None:
         """Starts what a save point or BGSAVE SCHEDULE asks for."""
@@ -156,8 +205,9 @@ class Persistence:
 
     # -- saving --------------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
-        """A snapshot of the data as it is now, as the settings want it."""
+    def snapshot(self, *, log_base: bool = False, commands: bool = False) -> Snapshot:
+        """A snapshot of the data as it is now, as the settings want it. `log_base`: it begins a
+        log. `commands`: it is written as commands, not as RDB."""
         policy = self.config.maxmemory_policy
         access = ACCESS_NONE
         if "lru" in policy:
@@ -166,11 +216,12 @@ class Persistence:
             access = ACCESS_FREQ
         return Snapshot(
             self.keyspace,
-            self._preamble(),
+            self._log_time() if commands else self._preamble(log_base),
             functions=self.functions,
             compress=self.config.rdbcompression,
             checksum=self.config.rdbchecksum,
             access=access,
+            commands=commands,
         )
 
     def save(self) -> bool:
@@ -179,7 +230,7 @@ class Persistence:
         dirty = self.keyspace.dirty
         snapshot = self.snapshot()
         try:
-            self._write_all(snapshot)
+            self.write_all(snapshot, self.path)
         except OSError as error:
             log.warning("Write error saving DB on disk(%s): %s", self.path, error.strerror)
             return False
@@ -228,6 +279,8 @@ class Persistence:
 
     def flushed_all(self) -> None:
         """FLUSHALL was carried out: with save points, the emptied data is saved at once."""
+        if self.loading is not None:
+            return  # the log's own FLUSHALL
         self.stop_background_save()
         if self.config.save:
             self.save()
@@ -355,19 +408,9 @@ class Persistence:
             f"rdb_last_cow_size:{self._early_bytes}",
             f"rdb_last_load_keys_expired:{self.keys_expired}",
             f"rdb_last_load_keys_loaded:{self.keys_loaded}",
-            "aof_enabled:0",
-            "aof_rewrite_in_progress:0",
-            "aof_rewrite_scheduled:0",
-            "aof_last_rewrite_time_sec:-1",
-            "aof_current_rewrite_time_sec:-1",
-            "aof_last_bgrewrite_status:ok",
-            "aof_rewrites:0",
-            "aof_rewrites_consecutive_failures:0",
-            "aof_last_write_status:ok",
-            "aof_last_cow_size:0",
-            "module_fork_in_progress:0",
-            "module_fork_last_cow_size:0",
         ]
+        if self.log is not None:
+            lines += self.log.info_lines()
         return lines if loading is None else lines + loading.info_lines()
 
     def info_fields(self) -> list[tuple[str, object]]:
@@ -377,18 +420,22 @@ class Persistence:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _preamble(self) -> list[tuple[bytes, Any]]:
+    def _preamble(self, log_base: bool) -> list[tuple[bytes, Any]]:
         return [
             (b"redis-ver", REDIS_VERSION.encode()),
             (b"redis-bits", 64),
             (b"ctime", int(time.time())),
             (b"used-mem", resident_bytes()),
             *self.history_fields(),
-            (b"aof-base", 0),
+            (b"aof-base", int(log_base)),
         ]
 
-    def _write_all(self, snapshot: Snapshot) -> None:
-        replacement = self.disk.replace(self.path)
+    def _log_time(self) -> list[tuple[bytes, Any]]:
+        return [(LOG_TIME, int(time.time()))] if self.config.aof_timestamp_enabled else []
+
+    def write_all(self, snapshot: Snapshot, path: str) -> None:
+        """Writes a snapshot to a file in one go. Raises OSError, and the file is as it was."""
+        replacement = self.disk.replace(path)
         try:
             while chunk := snapshot.next_chunk(SAVE_CHUNK_BYTES):
                 replacement.write(chunk)
@@ -428,6 +475,16 @@ class Loading:
         ]
 
 
+class SaveOwner(Protocol):
+    """Who wants a save: asked for settings and the loop, and told of the end."""
+
+    server: Any
+    config: Any
+    keyspace: Any
+
+    def background_save_over(self, save: BackgroundSave, error: OSError | None) -> None: ...
+
+
 class BackgroundSave:
     """One save in the background.
 
@@ -437,7 +494,7 @@ class BackgroundSave:
     The thread has at most one job at a time and holds `_file_lock` over it: who has the lock may
     touch the file."""
 
-    def __init__(self, owner: Persistence, snapshot: Snapshot, replacement: Replacement) -> None:
+    def __init__(self, owner: SaveOwner, snapshot: Snapshot, replacement: Replacement) -> None:
         self.owner = owner
         self.snapshot = snapshot
         self.replacement = replacement

@@ -23,6 +23,7 @@ cdef class Snapshot:
     cdef public Py_ssize_t keys_done
     cdef public long long early_bytes
     cdef public bint ended
+    cdef bint _commands
     cdef Encoder _encoder
     cdef Encoder _aside
     cdef int _selected

@@ -29,6 +29,7 @@ from typing import Any
 
 from cache_server.constants import SNAPSHOT_GROUP_KEYS
 from cache_server.keyspace.database import Database, Keyspace
+from cache_server.persistence.command_encoder import CommandEncoder
 from cache_server.persistence.snapshot_codec import ACCESS_NONE, Encoder, trailer
 from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
@@ -68,7 +69,8 @@ class Snapshot:
     """A snapshot of `keyspace`, read by `next_chunk` and ended by `close`.
 
     To be made between two commands, never inside a transaction. `aux` are fields for the preamble,
-    `functions` libraries as they were loaded, `access` one of the codec's ACCESS_*."""
+    `functions` libraries as they were loaded, `access` one of the codec's ACCESS_*. With
+    `commands` what is written are the commands that make the data."""
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Snapshot:
         compress: bool = False,
         checksum: bool = True,
         access: int = ACCESS_NONE,
+        commands: bool = False,
     ) -> None:
         self.keyspace = keyspace
         self.checksum = checksum
@@ -88,8 +91,10 @@ class Snapshot:
         #: Bytes that writes, not the reader, caused to be encoded: the price of not stopping them.
         self.early_bytes = 0
         self.ended = False
-        self._encoder = Encoder(compress, access, keyspace.now_ms)
-        self._aside = Encoder(compress, access, keyspace.now_ms)
+        self._commands = commands
+        kind = CommandEncoder if commands else Encoder
+        self._encoder = kind(compress, access, keyspace.now_ms)
+        self._aside = kind(compress, access, keyspace.now_ms)
         self._selected = self._aside_selected = -1
         self._crc = 0
         self._walk: _Walk | None = None
@@ -218,10 +223,12 @@ class Snapshot:
 
     def _end(self) -> None:
         encoder = self._encoder
+        self.ended = True
+        if self._commands:
+            return
         encoder.end()
         crc = crc64_redis(bytes(encoder.out), self._crc) if self.checksum else 0
         encoder.out += trailer(crc)
-        self.ended = True
 
     # -- writes meanwhile ----------------------------------------------------------------------
 

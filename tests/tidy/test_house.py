@@ -48,6 +48,8 @@ ROOMS: dict[str, set[str]] = {
         "cache_server.keyspace",
         "cache_server.structures",
         "cache_server.disk",
+        "cache_server.wire",
+        "cache_server.client",
         "replication",
     },
     "cache_server.access": {
@@ -107,7 +109,7 @@ CHECKSUM_LIBRARIES = {"crc32c", "anycrc"}
 #: Modules in which asyncio may appear.
 ASYNCIO = re.compile(
     r"cache_server/(connection|server|listeners|links/.*|coordination/.*|sentinel/.*|proxy/.*|cli/.*"
-    r"|persistence/saving|lease)\.py"
+    r"|persistence/(saving|log_sync)|lease)\.py"
 )
 
 

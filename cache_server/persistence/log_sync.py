@@ -1,0 +1,197 @@
+"""Syncing the log: in a thread, one sync at a time, and the replies that wait for one.
+
+What was written while a sync ran is covered by the next, together (group commit). Under
+`appendfsync always` the channel of a client that wrote is stopped, so that all of its output is
+covered by the sync that begins next; then it is sent, and its next requests are taken.
+
+Invariants: a channel waits in one place at most; files are synced and closed in the order in which
+they were written, so that a position that is durable is durable with all before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cache_server import client as states
+from cache_server.disk import Appender
+
+log = logging.getLogger("cache_server")
+
+
+class Syncs:
+    """Syncing in a thread, and the clients that wait for it."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+        self.always = False
+        self.running = False
+        #: Whether a sync has failed, so that only new files can be trusted.
+        self.broken = False
+        self.delayed = 0
+        self.durable = 0
+        self._waiting: list[Any] = []
+        self._synced_at = 0.0
+        self._synced_position = 0
+        self._thread: ThreadPoolExecutor | None = None
+
+    def _run(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "log-sync")
+        loop: asyncio.AbstractEventLoop = self._owner.server.loop
+        return loop.run_in_executor(self._thread, work)
+
+    def set_always(self, always: bool) -> None:
+        """Whether replies wait for the disk."""
+        if always == self.always:
+            return
+        self.always = always
+        self.durable = self._owner.position
+        self._owner.server.dispatcher.hold_replies(self.gate if always else None)
+        if not always:
+            self._release(self._take_waiting())
+
+    def every_second(self, hindered: bool) -> None:
+        """appendfsync everysec: begins a sync when a second has passed since the last one began."""
+        now = time.monotonic()
+        if self._owner.position == self._synced_position or now - self._synced_at < 1:
+            return
+        if self.running:
+            if now - self._synced_at > 2:
+                self.delayed += 1
+                self._synced_at = now
+            return
+        if not hindered:
+            self.begin()
+
+    def begin(self) -> None:
+        """Syncs what is written, unless a sync is running: it is followed by another then."""
+        owner = self._owner
+        if self.running or self.broken or owner.file is None:
+            return
+        self.running = True
+        self._synced_at = time.monotonic()
+        self._synced_position = position = owner.position
+        waiting = self._take_waiting()
+        job = self._run(owner.file.sync)
+        job.add_done_callback(lambda done: self._done(done, position, waiting))
+
+    def _done(self, job: asyncio.Future[Any], position: int, waiting: list[Any]) -> None:
+        self.running = False
+        error = job.exception()
+        if error is not None:
+            if not isinstance(error, OSError):
+                raise error
+            self._waiting = waiting + self._waiting
+            self.broken = True
+            self._owner.sync_failed(error)
+            return
+        self.durable = position
+        self._release(waiting)
+        if self.always and not self._owner.server.finished.done():
+            self._owner.server.flush_stream()
+            if self._owner.position > position:
+                self.begin()
+            else:
+                self._release_durable()
+
+    def _release_durable(self) -> None:
+        """Who came to wait without anything new to wait for."""
+        if self._waiting and not self._pending():
+            self._release(self._take_waiting())
+
+    def mend(self) -> None:
+        """A rewrite has put everything into new files, of which the last is synced now."""
+        self.broken = False
+        self._synced_position = -1
+        self._owner.sync_trusted()
+        self.begin()
+
+    # -- replies that wait ---------------------------------------------------------------------
+
+    def _pending(self) -> bool:
+        owner = self._owner
+        return bool(
+            self.running
+            or owner.held
+            or owner.position > self.durable
+            or owner.server.propagation.waiting
+        )
+
+    def gate(self, channel: Any) -> bool:
+        """Asked before a reply to a write leaves: True when what it tells of is durable."""
+        server = self._owner.server
+        if not self._pending() or not server.replication.leading:
+            return self._pass(channel)
+        if not channel.stop & states.STOP_UNDURABLE:
+            channel.stop |= states.STOP_UNDURABLE
+            self._waiting.append(channel)
+        return False
+
+    def _pass(self, channel: Any) -> bool:
+        """The log has no objection; the lease may have one."""
+        lease = self._owner.server.dispatcher.lease_gate
+        channel.gate = None
+        return lease is None or bool(lease(channel))
+
+    def _take_waiting(self) -> list[Any]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _release(self, waiting: list[Any]) -> None:
+        for channel in waiting:
+            channel.stop &= ~states.STOP_UNDURABLE
+            client = channel.client
+            if client is None or client.flags & states.CLOSED:
+                continue
+            channel.gate = self._owner.server.dispatcher.lease_gate
+            channel.flush()
+            client.connection.pass_needs_care()
+            client.connection.resume()
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def close_file(self, file: Appender) -> None:
+        """Syncs and closes in the thread, after what is under way."""
+
+        def close() -> None:
+            try:
+                file.sync()
+            finally:
+                file.close()
+
+        self._run(close).add_done_callback(self._closed)
+
+    def _closed(self, job: asyncio.Future[Any]) -> None:
+        error = None if job.cancelled() else job.exception()
+        if isinstance(error, OSError) and self._owner.on:
+            self.broken = True
+            self._owner.sync_failed(error)
+        else:
+            _report(job)
+
+    def remove(self, path: str) -> None:
+        """Deletes in the thread: a large file takes a while."""
+        self._run(lambda: self._owner.disk.remove(path)).add_done_callback(_report)
+
+    async def drain(self) -> None:
+        """Returns when what is under way is done."""
+        await self._run(lambda: None)
+
+    def close(self) -> None:
+        """Waits for the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+            self._thread = None
+
+
+def _report(job: asyncio.Future[Any]) -> None:
+    error = None if job.cancelled() else job.exception()
+    if isinstance(error, OSError):
+        log.warning("A file of the log could not be ended: %s", error)
+    elif error is not None:
+        raise error
