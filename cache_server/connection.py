@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
         sock = transport.get_extra_info("socket")
         channel, config = self.channel, self.server.config
-        channel.fd = self._fd(sock)
+        channel.fd = self._fd(transport, sock)
         channel.reader.bulk_length_max = config.proto_max_bulk_len
         channel.query_bytes_max = self.server.admission.query_bytes_max
         channel.output_bytes_max = self.server.admission.output_bytes_max
@@ -175,8 +175,10 @@ class Connection(asyncio.Protocol):
         return self.transport.get_write_buffer_size() == 0
 
     @staticmethod
-    def _fd(sock: Any) -> int:
-        return -1 if sock is None else int(sock.fileno())
+    def _fd(transport: asyncio.BaseTransport, sock: Any) -> int:
+        """What the channel may write to itself: nothing where the transport encrypts."""
+        encrypted = transport.get_extra_info("ssl_object") is not None
+        return -1 if sock is None or encrypted else int(sock.fileno())
 
 
 def _address(transport: asyncio.Transport, which: str) -> str:

@@ -53,6 +53,7 @@ from cache_server.observe.stats import Stats
 from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.saving import Persistence
 from cache_server.process import ProcessLimits
+from cache_server.tls import Tls
 from cache_server.upkeep import Upkeep
 from cache_server.wire import COMPILED
 
@@ -95,7 +96,8 @@ class Server:
         self.lease = DataNodeLease(self, self.replication)
         self.parts: list[Part] = [self.upkeep, self.lease, self.persistence]
         self.parts += [self.append_log, self.replication]
-        self.listeners = Listeners(config, loop, lambda: Connection(self))
+        self.tls = Tls(config)
+        self.listeners = Listeners(config, loop, lambda: Connection(self), self.tls)
         self.admission = Admission(self)
         self.process_limits = ProcessLimits(self)
         self.pauses = Pauses(self)

@@ -242,7 +242,7 @@ class Selector:
     def key_words(self) -> list[bytes]:
         if self.all_keys:
             return [b"~*"]
-        return [_PREFIXES[access] + pattern for pattern, access in self.patterns.items()]
+        return [_key_word(pattern, access) for pattern, access in self.patterns.items()]
 
     def channel_words(self) -> list[bytes]:
         return [b"&*"] if self.all_channels else [b"&" + channel for channel in self.channels]
@@ -394,6 +394,13 @@ class User:
         if self._described is None:
             self._described = b" ".join(self.words())
         return self._described
+
+
+def _key_word(pattern: bytes, access: int) -> bytes:
+    """`~*` alone means allkeys, after which no pattern may come: the pattern is told apart."""
+    if pattern == b"*" and access == READ | WRITE:
+        return b"%RW~*"
+    return _PREFIXES[access] + pattern
 
 
 def _hash_of(rule: bytes, plain: bytes) -> bytes:

@@ -108,9 +108,10 @@ class SentinelServer(Server):
             config.file,
             config.reader.settings,
             state,
-            config.port,
+            (config.tls_replication and config.tls_port) or config.port,
             self.pubsub.publish,
             lambda: str(config.requirepass),
+            self.tls.link_context,
             self.finish,
         )
         self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]
@@ -237,7 +238,7 @@ async def _serve(config: SentinelConfig, state: SentinelState) -> int:
         return 1
     pidfile = serve.write_pidfile(config)
     serve.install_signals(server, server.loop)
-    log.info("Running mode=sentinel, port=%d.", config.port)
+    log.info("Running mode=sentinel, port=%d.", config.port or config.tls_port)
     log.info("cache-sentinel %s (%s), PID: %d", __version__, serve.core_name(), os.getpid())
     log.warning("Server initialized")
     started = time.monotonic()

@@ -170,7 +170,7 @@ async def _serve(config: Config) -> int:
 
 def _ready(config: Config) -> None:
     """The server serves."""
-    if config.port:
+    if config.port or config.tls_port:
         log.info("Ready to accept connections")
     if config.unixsocket:
         log.info("The server is now ready to accept connections at %s", config.unixsocket)
@@ -184,7 +184,7 @@ def _ready(config: Config) -> None:
 
 def _announce(config: Config) -> None:
     """The line (or the logo's lines) from which start-up scripts read the process id."""
-    log.info("Running mode=standalone, port=%d.", config.port)
+    log.info("Running mode=standalone, port=%d.", config.port or config.tls_port)
     if config.always_show_logo or (not config.logfile and sys.stdout.isatty()):
         log.info("cache-server %s (%s), PID: %d", __version__, core_name(), os.getpid())
 
@@ -229,10 +229,11 @@ def _set_title(server: Server) -> None:
 
     def show(_: object = None) -> None:
         check_title_template(config.proc_title_template)
-        address = f"{config.bind[0] if config.bind else '*'}:{config.port}"
+        port = config.port or config.tls_port
+        address = f"{config.bind[0] if config.bind else '*'}:{port}"
         values = {
             "title": name,
-            "listen-addr": address if config.port else f"unixsocket:{config.unixsocket}",
+            "listen-addr": address if port else f"unixsocket:{config.unixsocket}",
             "server-mode": "",
             "config-file": config.file or "-",
             "port": str(config.port),

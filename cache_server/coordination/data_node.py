@@ -42,7 +42,7 @@ class DataNodeLease:
 
     def _path(self) -> str:
         """In `dir`, by the port, because servers may share a folder."""
-        return os.path.abspath(f"cache-server-{self._config.port}.lease")
+        return os.path.abspath(f"cache-server-{self._config.port or self._config.tls_port}.lease")
 
     # -- for the server ------------------------------------------------------------------------
 

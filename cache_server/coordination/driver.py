@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -79,6 +80,9 @@ class Host(Protocol):
 
     def introduction(self, kind: LinkKind, master: str) -> list[Command]:
         """AUTH and CLIENT SETNAME for a new link."""
+
+    def link_context(self) -> ssl.SSLContext | None:
+        """What links are encrypted with; None for in clear."""
 
     def may_dial(self, host: str) -> bool:
         """Whether names are resolved, where `host` is one."""
@@ -215,7 +219,14 @@ class Driver:
         subscribes = action.kind is LinkKind.PUBSUB
         if subscribes:
             preamble.append((b"SUBSCRIBE", HELLO_CHANNEL))
-        link = NodeLink(self, action.link, action.address, preamble, subscribes=subscribes)
+        link = NodeLink(
+            self,
+            action.link,
+            action.address,
+            preamble,
+            subscribes=subscribes,
+            tls=self._host.link_context(),
+        )
         self._links[action.link] = link
         self._masters[action.link] = "" if action.kind is LinkKind.SENTINEL else action.master
         if is_ip(action.address.host) or self._host.may_dial(action.address.host):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 from collections import deque
 from typing import Protocol, cast
 
@@ -50,7 +51,7 @@ def is_ip(host: str) -> bool:
 
 class NodeLink(asyncio.Protocol):
     """`number` is what its owner calls it. `subscribes`: it hears messages, and takes no commands
-    beyond PING."""
+    beyond PING. `tls`: what it is encrypted with, None for in clear."""
 
     def __init__(
         self,
@@ -60,12 +61,14 @@ class NodeLink(asyncio.Protocol):
         preamble: list[Command],
         *,
         subscribes: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._owner = owner
         self._number = number
         self._address = address
         self._preamble = preamble
         self._subscribes = subscribes
+        self._tls = tls
         self._reader = ReplyReader()
         self._waiting: deque[int] = deque()
         self._introduced = 0
@@ -127,7 +130,7 @@ class NodeLink(asyncio.Protocol):
         host, port = self._address.host, self._address.port
         try:
             async with asyncio.timeout(timeout_s):
-                await loop.create_connection(lambda: self, host, port)
+                await loop.create_connection(lambda: self, host, port, ssl=self._tls)
                 await self._ready
         except TimeoutError:
             self._lost("timed out")

@@ -31,7 +31,8 @@ class FeedLink:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        client.connection.transport.set_write_buffer_limits(high=0)
+        # Not 0: a transport that encrypts would take that for full when it is empty.
+        client.connection.transport.set_write_buffer_limits(high=1)
 
     def send(self, data: bytes) -> None:
         """Writes bytes behind what was written before."""

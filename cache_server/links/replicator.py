@@ -586,10 +586,11 @@ class Replicator:
         settings.diskless_delay_ms = config.repl_diskless_sync_delay * 1000
         settings.diskless_followers_max = config.repl_diskless_sync_max_replicas
         following = self.follower.settings
-        following.listening_port = config.replica_announce_port or config.port
+        own_port = (config.tls_replication and config.tls_port) or config.port
+        following.listening_port = config.replica_announce_port or own_port
         following.announce_ip = config.replica_announce_ip
-        following.user = config.masteruser.encode()
-        following.password = config.masterauth.encode()
+        following.user = config.masteruser.encode("utf-8", "surrogateescape")
+        following.password = config.masterauth.encode("utf-8", "surrogateescape")
         following.timeout_ms = config.repl_timeout * 1000
 
     # -- actions: both sides -------------------------------------------------------------------
@@ -698,7 +699,11 @@ class Replicator:
         source = self.server.config.bind_source_addr
         try:
             await self.loop.create_connection(
-                lambda: connection, host, port, local_addr=(source, 0) if source else None
+                lambda: connection,
+                host,
+                port,
+                ssl=self.server.tls.link_context(),
+                local_addr=(source, 0) if source else None,
             )
         except OSError as error:
             if self._connection is connection:

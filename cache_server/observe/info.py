@@ -105,7 +105,7 @@ def server_fields(server: Any) -> Fields:
         ("process_id", os.getpid()),
         ("process_supervised", "no"),
         ("run_id", server.run_id),
-        ("tcp_port", config.port),
+        ("tcp_port", config.port or config.tls_port),
         ("server_time_usec", server.now_us()),
         ("uptime_in_seconds", uptime_s),
         ("uptime_in_days", uptime_s // 86400),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -53,7 +54,8 @@ _LOOPBACK = ("127.", "::1")
 
 class Sentinel:
     """One sentinel process. `publish(channel, payload)` reaches its own subscribers; `password()`
-    is this sentinel's own requirepass; `end(code)` ends the process."""
+    is this sentinel's own requirepass; `link_context()` what links are encrypted with;
+    `end(code)` ends the process."""
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Sentinel:
         port: int,
         publish: Callable[[bytes, bytes], Any],
         password: Callable[[], str],
+        link_context: Callable[[], ssl.SSLContext | None],
         end: Callable[[int], Any],
     ) -> None:
         self.config_path = config_path
@@ -76,6 +79,7 @@ class Sentinel:
         self._local_ip = ""
         self._publish = publish
         self._password = password
+        self.link_context = link_context
         self._end = end
         self._ips: dict[str, str] = {}
 

@@ -80,6 +80,9 @@ class FakeHost:
     def introduction(self, kind: LinkKind, master: str) -> list[Command]:
         return [(b"AUTH", b"secret"), (b"CLIENT", b"SETNAME", kind.value.encode())]
 
+    def link_context(self) -> None:
+        return None
+
     def may_dial(self, host: str) -> bool:
         return False
 
