@@ -18,6 +18,7 @@ MODULES = (
     "cache_server.datatypes.sorted_sets",
     "cache_server.datatypes.sorted_set_ranges",
     "cache_server.datatypes.sorted_set_algebra",
+    "cache_server.datatypes.geo",
     "cache_server.datatypes.streams",
     "cache_server.datatypes.sorting",
     "cache_server.commands.keys",
