@@ -258,6 +258,8 @@ SETTINGS: list[Setting] = [
     Setting("repl-diskless-sync-max-replicas", Number(), 0),
     Setting("repl-backlog-size", Memory(1), MB),
     Setting("repl-backlog-ttl", Number(0, LONG_MAX), 3600),
+    Setting("replication-verify-interval", Number(), 3600),
+    Setting("replication-verify-budget", Number(1, 100), 5),
     Setting("replicaof", LeaderAddress(), None, alias="slaveof", fixed=True),
     # Memory and expiry.
     Setting("activerehashing", Flag(), True),

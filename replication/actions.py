@@ -160,6 +160,67 @@ class YieldTo(Action):
     epoch: int
 
 
+# Asked by the comparison of data sets
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A key as it is: expiry in Unix ms or 0, and the value as DUMP gives it, b"" for no key."""
+
+    db_index: int
+    key: bytes
+    expire_ms: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOwnData(Action):
+    """Digest this node's data as it is now; answer with `OwnDataCompared`.
+
+    All buckets, or with `buckets` the keys of these. `budget_percent` of a core may be taken."""
+
+    number: int
+    buckets: frozenset[int] | None
+    budget_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonComparison(Action):
+    """Nobody waits for this node's own digests any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadValues(Action):
+    """Read these keys (database, name) as they are now; answer with `ValuesRead` at once."""
+
+    link: int
+    keys: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareData(Action):
+    """The leader asks: as `CompareOwnData`, answered with `DataCompared`."""
+
+    number: int
+    buckets: frozenset[int] | None
+    budget_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairKeys(Action):
+    """Take these values in place of what is there; answer with `DataCompared` (done)."""
+
+    number: int
+    values: tuple[KeyValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild(Action):
+    """Our data is not worth resuming from: answer with `RebuildWanted`."""
+
+    reason: str
+
+
 # Asked by the following side
 
 

@@ -61,6 +61,27 @@ REPAIR_ATTEMPTS_MAX: Final = 5
 RESEND_BYTES_MAX: Final = 16 * MIB
 """Most stream bytes sent again for one request."""
 
+VERIFY_WORDS_MAX: Final = 4 * MIB
+"""Most words in one answer about sameness: a quarter of the buckets of a hundred million keys."""
+
+VERIFY_NAMED_MAX: Final = 16
+"""Most keys and buckets that the log and the report of a verification name."""
+
+VERIFY_KEYS_MAX: Final = 20_000
+"""With more differing keys than this a follower is rebuilt by a full sync instead."""
+
+VERIFY_BATCH_KEYS: Final = 100
+"""Keys repaired at once: reading them must not delay clients noticeably."""
+
+VERIFY_REPAIR_BYTES_MAX: Final = 1024 * MIB
+"""Longest repair believed: a batch of values, each of which may be as long as Redis allows."""
+
+VERIFY_TIMEOUT_MS: Final = 3_600_000
+"""After how long without any progress a verification is given up."""
+
+VERIFY_BUDGET_ASKED_PERCENT: Final = 50
+"""What a verification that somebody waits for may take of a core."""
+
 RECONNECT_INTERVAL_MS: Final = 1000
 """Pause between two attempts to reach the leader (Redis: one attempt per cron second)."""
 

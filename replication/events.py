@@ -6,6 +6,8 @@ bytes from zero. The leader machine takes the first group, the follower machine 
 
 from dataclasses import dataclass
 
+from replication.actions import KeyValue
+
 
 class Event:
     """Base of all events."""
@@ -166,7 +168,45 @@ class HandoverEnded(Event):
     reason: str = ""
 
 
+# What the comparison of data sets hears
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDataCompared(Event):
+    """In answer to `CompareOwnData`: the digests of all buckets, or the keys of some, each as
+    (database, key, digest, bucket). `keys` is how many were looked at."""
+
+    number: int
+    keys: int
+    buckets: tuple[int, ...] | None
+    listed: tuple[tuple[int, bytes, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesRead(Event):
+    """In answer to `ReadValues`."""
+
+    link: int
+    values: tuple[KeyValue, ...]
+
+
 # What the following side (follower machine) hears
+
+
+@dataclass(frozen=True, slots=True)
+class DataCompared(Event):
+    """What came of `CompareData` or `RepairKeys`: the verb and the words of the answer."""
+
+    number: int
+    verb: bytes
+    words: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildWanted(Event):
+    """In answer to `Rebuild`: everything before it has been applied."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,12 @@ from replication.constants import (
     POSITION_MAX,
     RECONNECT_INTERVAL_MS,
 )
-from replication.frames import Frame, FrameError, FrameReader, reseal_head
+from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
 from replication.frames import parse as parse_frame
 from replication.full_sync import SnapshotError, SnapshotReceiver
 from replication.history import History, HistoryMark, is_replid
 from replication.intake import HistoryMismatchError, StreamIntake
+from replication.questions import ComparedSide
 from replication.settings import FollowerSettings
 
 
@@ -151,6 +152,9 @@ class Follower:
     _replies_due: deque[str] = field(default_factory=deque)
     _reader: FrameReader | None = None
     _intake: StreamIntake | None = None
+    _compared: ComparedSide = field(default_factory=ComparedSide)
+    _applying: int = 0
+    """Parts of the stream that were handed out and not yet reported as applied."""
     _offer: _Offer | None = None
     _new_replid: str = ""
     _new_position: int = 0
@@ -308,6 +312,8 @@ class Follower:
         self.snapshot = None
         self._reader = None
         self._intake = None
+        self._applying = 0
+        self._compared.reset()
         self._held = b""
         self._replies_due.clear()
 
@@ -623,14 +629,42 @@ class Follower:
         frames = intake.feed(data)
         self._count(intake, before)
         self._received = intake.received
-        self._pending.extend(frames)
-        bodies = [frame.body for frame in frames]
         if intake.missing:
             self._ask_again(intake, now_ms)
-        if bodies:
-            self._do(act.ApplyStream(bodies[0] if len(bodies) == 1 else b"".join(bodies)))
-        else:
+        self._use(frames, intake)
+        if not self._applying:
             self._refuse_if_due(now_ms)
+
+    def _use(self, frames: list[Frame], intake: StreamIntake) -> None:
+        """Has the stream applied, and what stands between its frames done in its place."""
+        bodies: list[bytes] = []
+        for frame in frames:
+            if frame.kind is FrameKind.STREAM:
+                self._pending.append(frame)
+                bodies.append(frame.body)
+                continue
+            self._apply(bodies)
+            bodies = []
+            try:
+                self._do(*self._compared.take(frame.body))
+            except FrameError as error:
+                intake.refusal = error
+        self._apply(bodies)
+
+    def _apply(self, bodies: list[bytes]) -> None:
+        if bodies:
+            self._applying += 1
+            self._do(act.ApplyStream(bodies[0] if len(bodies) == 1 else b"".join(bodies)))
+
+    def _on_compared(self, event: ev.DataCompared, now_ms: int) -> None:
+        answer = self._compared.answer(event) if self.state is _S.STREAM else None
+        if answer is not None:
+            self._do(act.SendToLeader(_command(b"REPLCONF", b"VERIFY", answer)))
+
+    def _on_rebuild(self, event: ev.RebuildWanted, now_ms: int) -> None:
+        if self.state is _S.STREAM:
+            self._fail(f"a full synchronization is needed: {event.reason}", now_ms, at_once=True)
+            self.resumable = False
 
     def _count(self, intake: StreamIntake, before: tuple[int, int, int]) -> None:
         damaged, repaired, repaired_bytes = before
@@ -667,6 +701,7 @@ class Follower:
         if self.state is not _S.STREAM:
             return
         position = event.position
+        self._applying = max(0, self._applying - 1)
         assert self.backlog.end <= position <= self._received
         self._position = position
         if self._intake is None:
@@ -676,7 +711,8 @@ class Follower:
             self._relay(self._pending.popleft())
         if self._ack_due:
             self._ack(position, now_ms)
-        self._refuse_if_due(now_ms)
+        if not self._applying:
+            self._refuse_if_due(now_ms)
 
     def _on_unreadable(self, event: ev.StreamUnreadable, now_ms: int) -> None:
         """The same bytes would come again, so there is nothing to resume."""
@@ -786,6 +822,8 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
     ev.LeaderLinkClosed: Follower._on_link_closed,
     ev.StreamApplied: Follower._on_applied,
     ev.StreamUnreadable: Follower._on_unreadable,
+    ev.DataCompared: Follower._on_compared,
+    ev.RebuildWanted: Follower._on_rebuild,
     ev.GetackReceived: Follower._on_getack,
     ev.SnapshotLoaded: Follower._on_loaded,
     ev.SnapshotRejected: Follower._on_rejected,

@@ -36,7 +36,7 @@ from replication.constants import (
     RESEND_BYTES_MAX,
     SEND_BYTES_MAX,
 )
-from replication.frames import FrameError
+from replication.frames import FrameError, FrameKind, seal
 from replication.full_sync import PassState, SnapshotPass
 from replication.handover import Handover, HandoverState
 from replication.history import History, HistoryMark
@@ -127,7 +127,7 @@ class Leader:
             if not self.backlog.start <= progress.sent_position <= end:
                 self._drop(progress, "what it was at has been replaced")
                 continue
-            if progress.online and progress.sent_position < end:
+            if progress.online and (progress.sent_position < end or progress.control):
                 self._send_stream(progress, now_ms)
             elif not progress.online:
                 self._enforce_output_limit(progress, now_ms)
@@ -557,13 +557,34 @@ class Leader:
 
     # stream
 
+    def send_control(self, link: int, body: bytes) -> None:
+        """Sends a VERIFY frame at the present end of the stream, neither before nor after it."""
+        progress = self.followers.get(link)
+        if progress is not None and progress.framed and progress.online:
+            progress.control.append((self.backlog.end, body))
+            self._pump_wanted = True
+
+    def _send_control(self, progress: Progress, now_ms: int) -> int:
+        """Sends what is due; returns how many bytes of stream may go before the next is."""
+        while progress.control and progress.control[0][0] <= progress.sent_position:
+            position, body = progress.control.popleft()
+            wall_ms = now_ms + self.wall_offset_ms
+            sealed = seal(FrameKind.VERIFY, self.history.epoch, position, wall_ms, 0, body)
+            self._send(progress, sealed, now_ms)
+        if not progress.control:
+            return SEND_BYTES_MAX
+        return min(SEND_BYTES_MAX, progress.control[0][0] - progress.sent_position)
+
     def _send_stream(self, progress: Progress, now_ms: int) -> None:
         if progress.paused_since_ms is not None or progress.stream_on_ack:
             self._enforce_output_limit(progress, now_ms)
             return
+        bytes_max = SEND_BYTES_MAX
+        if progress.control:
+            bytes_max = self._send_control(progress, now_ms)
         read = self.backlog.read_frames if progress.framed else self.backlog.read
         try:
-            data, position = read(progress.sent_position, SEND_BYTES_MAX)
+            data, position = read(progress.sent_position, bytes_max)
         except FrameError as error:
             self.stats.frames_damaged += 1
             self._drop(progress, f"the backlog is damaged: {error}")
@@ -571,7 +592,7 @@ class Leader:
         progress.sent_position = position
         progress.over_soft_limit_since_ms = None
         self._send(progress, data, now_ms)
-        if position < self.backlog.end:
+        if position < self.backlog.end or progress.control:
             self._pump_wanted = True
 
     def _enforce_output_limit(self, progress: Progress, now_ms: int) -> None:
@@ -893,7 +914,7 @@ class Leader:
     def _anyone_can_be_sent(self) -> bool:
         end = self.backlog.end
         return any(
-            p.online and p.sent_position < end and p.paused_since_ms is None
+            p.online and (p.sent_position < end or bool(p.control)) and p.paused_since_ms is None
             for p in self.followers.values()
         )
 

@@ -13,6 +13,7 @@ beginning before it has looked at what it read, so nothing is sent until its fir
 """
 
 import enum
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,6 +75,8 @@ class Progress:
     paused_since_ms: int | None = None
     over_soft_limit_since_ms: int | None = None
     stream_on_ack: bool = False
+    control: deque[tuple[int, bytes]] = field(default_factory=deque)
+    """Bodies of VERIFY frames, each to be sent at its position of the stream."""
     options: dict[str, str] = field(default_factory=dict)
 
     def become(self, state: ProgressState) -> None:

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cache_server.cli.verify import is_same, report_table, run_pass
 from cache_server.errors import InputError
 from cache_server.persistence.snapshot_codec import Loaded, Loader
 
@@ -230,6 +231,32 @@ def failover(
             return
         time.sleep(0.02)
     raise fail(f"{old} still leads after {timeout_s:.0f} s; see the log of the sentinels")
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="Master name, where there are several.")] = "",
+    node: Annotated[str, typer.Option(help="host:port of a node to ask; no sentinel then.")] = "",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 600.0,
+    sentinels: SentinelOption = SENTINELS_DEFAULT,
+    password: PasswordOption = "",
+) -> None:
+    """Compares all data of the followers with their leader's, and repairs what differs.
+
+    Ends with 0 where all was the same, with 3 where something differed or was not compared."""
+    if node:
+        place = parse_place(node, 6379)
+    else:
+        _, client = first_sentinel(sentinels)
+        master = master_fields(client, name)
+        place = Place(master["ip"], int(master["port"]))
+    try:
+        found = run_pass(connect(place, password), timeout_s)
+    except (redis.RedisError, TimeoutError) as error:
+        raise fail(f"{place}: {error}") from None
+    console.print(report_table(found))
+    if not is_same(found):
+        raise typer.Exit(3)
 
 
 def load(file: str) -> Loaded:

@@ -20,6 +20,7 @@ from cache_server.datatypes.arguments import parse_float, parse_in_range, parse_
 from cache_server.datatypes.values import encoding, memory_bytes
 from cache_server.errors import CommandError, no_such_key, syntax_error
 from cache_server.keyspace.database import NOTIFY_STRING
+from cache_server.persistence.key_digests import corrupted
 from cache_server.persistence.snapshot_codec import dump_value
 from cache_server.structures.glob import match
 from cache_server.wire.replies import OK, Map, Push, Raw, SetReply, Status, Verbatim
@@ -61,6 +62,13 @@ def _digest(ctx: Any, args: list[bytes]) -> Any:
 def _digest_value(ctx: Any, args: list[bytes]) -> Any:
     values = [ctx.db.peek(key) for key in args[2:]]
     return [Status(shown(0 if value is None else value_digest(value))) for value in values]
+
+
+def _corrupt(ctx: Any, args: list[bytes]) -> Any:
+    """Changes a value as a bad bit of memory would: nobody is told, nothing is propagated."""
+    if not corrupted(ctx.db, args[2]):
+        raise no_such_key()
+    return OK
 
 
 def _object(ctx: Any, args: list[bytes]) -> Any:
@@ -280,6 +288,8 @@ def _help(ctx: Any, args: list[bytes]) -> Any:
         "    Take a new replication id.",
         "CONFIG-REWRITE-FORCE-ALL",
         "    Like CONFIG REWRITE, and with the settings that have their default.",
+        "CORRUPT <key>",
+        "    Change a value without telling anyone, as a bad bit of memory would.",
         "DIGEST",
         "    Return a digest of all data.",
         "DIGEST-VALUE <key> [<key> ...]",
@@ -327,6 +337,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Handler, int, int]] = {
     b"help": (_help, 2, 2),
     b"digest": (_digest, 2, 2),
     b"digest-value": (_digest_value, 2, _MANY),
+    b"corrupt": (_corrupt, 3, 3),
     b"object": (_object, 3, 4),
     b"sdslen": (_sdslen, 3, 3),
     b"populate": (_populate, 3, 5),

@@ -34,6 +34,7 @@ MODULES = (
     "cache_server.commands.replication",
     "cache_server.commands.persistence",
     "cache_server.commands.lease",
+    "cache_server.commands.verification",
 )
 
 

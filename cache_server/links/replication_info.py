@@ -120,6 +120,7 @@ def _ours(server: Any) -> Fields:
             "cache_histories_diverged",
             leader.stats.histories_diverged + follower.stats.histories_diverged,
         ),
+        *_verification(replication.sameness),
         *server.lease.info_lines().items(),
     ]
     if not replication.leading:
@@ -128,6 +129,19 @@ def _ours(server: Any) -> Fields:
     for number, progress in enumerate(p for p in leader.attached if not p.snapshot_only):
         fields.append((f"cache_follower{number}", _checked_line(replication, progress)))
     return fields
+
+
+def _verification(sameness: Any) -> Fields:
+    last = sameness.last
+    return [
+        ("cache_verify_state", sameness.phase.value),
+        ("cache_verify_passes", sameness.passes),
+        ("cache_verify_passes_differing", sameness.passes_differing),
+        ("cache_verify_keys_repaired", sameness.keys_repaired),
+        ("cache_verify_last_offset", last.position),
+        ("cache_verify_last_bytes_sent", last.bytes_sent),
+        ("cache_verify_alarm", int(not last.same)),
+    ]
 
 
 def _checked_line(replication: Any, progress: Progress) -> str:

@@ -29,6 +29,7 @@ from cache_server.errors import CommandError, InputError, ProtocolError
 from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
 from cache_server.links.follower_link import LeaderConnection, SnapshotIntake, StreamApplier
 from cache_server.links.leader_feed import FeedLink, SnapshotSource
+from cache_server.links.sameness import Comparison, listed_with_buckets, read_values, repair
 from cache_server.observe import logs
 from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.recovery import RecoveredHistory, history_aux
@@ -43,6 +44,8 @@ from replication.handover import HandoverState
 from replication.history import History, HistoryMark, is_replid
 from replication.leader import Leader
 from replication.progress import INFO_STATES, Progress
+from replication.questions import DECLINED, DIGESTS, DONE, KEYS, pack_keys, pack_numbers
+from replication.sameness import Sameness
 from replication.settings import FollowerSettings, LeaderSettings
 
 log = logging.getLogger("cache_server")
@@ -71,6 +74,8 @@ _SETTINGS = (
     "replica-announce-port",
     "replica-read-only",
     "replica-serve-stale-data",
+    "replication-verify-budget",
+    "replication-verify-interval",
 )
 #: The purpose under which writes are paused while a failover drains.
 BY_FAILOVER = "failover"
@@ -94,6 +99,10 @@ class Replicator:
         backlog = Backlog(config.repl_backlog_size)
         self.leader = Leader(history, backlog, LeaderSettings(), new_replid)
         self.follower = Follower(history, backlog, FollowerSettings())
+        self.sameness = Sameness(self.leader)
+        self.sameness.at_end = lambda: self.leading or self.follower.position == backlog.end
+        #: Walks over our data: as a leader, and as a follower that is asked.
+        self.comparison, self._asked_comparison = Comparison(server), Comparison(server)
         #: Told when this node begins to lead (True) or to follow (False).
         self.on_role: list[Callable[[bool], None]] = []
         self._feeds: dict[int, FeedLink] = {}
@@ -147,10 +156,12 @@ class Replicator:
         self._flush()
         self.leader.tick(self._now_ms())
         self.follower.tick(self._now_ms())
+        self.sameness.tick(self._now_ms())
         self._settle()
 
     async def stop(self) -> None:
         """Closes what we dialled; who dialled us is a client."""
+        self.comparison.stop()
         self._do_close_leader_link(act.CloseLeaderLink("the server ends"))
         for number in list(self._snapshots):
             self._do_abort_snapshot(act.AbortSnapshot(number))
@@ -414,6 +425,20 @@ class Replicator:
         self._follow(ev.LeaderLinkClosed())
         return True
 
+    def verify(self) -> None:
+        """Begins to compare our data with the followers'. Raises CommandError."""
+        self._flush()
+        refusal = self.sameness.start(self._now_ms(), by_hand=True)
+        if refusal is not None:
+            raise CommandError(f"ERR {refusal}")
+        self._settle()
+
+    def verified(self, client: Any, payload: bytes) -> None:
+        """A follower's answer to a verification."""
+        self._flush()
+        self.sameness.answered(client.id, payload, self._now_ms())
+        self._settle()
+
     def data_flushed(self) -> None:
         """FLUSHALL: a snapshot of what was there is not worth sending any more."""
         self.leader.give_up_pass("the data was flushed")
@@ -539,6 +564,7 @@ class Replicator:
                 if self._write_log() and leader.needs_pump:
                     leader.pump(self._now_ms())
                 actions = follower.take_actions() + leader.take_actions()
+                actions += self.sameness.take_actions()
                 if not actions:
                     break
                 for action in actions:
@@ -584,6 +610,8 @@ class Replicator:
         settings.min_followers_lag_max_ms = config.min_replicas_max_lag * 1000
         settings.diskless = config.repl_diskless_sync
         settings.diskless_delay_ms = config.repl_diskless_sync_delay * 1000
+        self.sameness.interval_ms = config.replication_verify_interval * 1000
+        self.sameness.budget_percent = config.replication_verify_budget
         settings.diskless_followers_max = config.repl_diskless_sync_max_replicas
         following = self.follower.settings
         own_port = (config.tls_replication and config.tls_port) or config.port
@@ -685,6 +713,51 @@ class Replicator:
     def _do_yield_to(self, action: act.YieldTo) -> None:
         log.warning("A peer has seen epoch %d: someone else leads or has led since", action.epoch)
 
+    # -- actions: comparing data -----------------------------------------------------------------
+
+    def _do_compare_own_data(self, action: act.CompareOwnData) -> None:
+        def done(walk: Any) -> None:
+            sums = None if action.buckets is not None else tuple(walk.sums)
+            listed = listed_with_buckets(walk)
+            event = ev.OwnDataCompared(action.number, walk.keys_total, sums, listed)
+            self._flush()
+            self.sameness.own_data_compared(event, self._now_ms())
+            self._settle()
+
+        self.comparison.begin(action.buckets, action.budget_percent, done)
+
+    def _do_abandon_comparison(self, action: act.AbandonComparison) -> None:
+        self.comparison.stop()
+
+    def _do_read_values(self, action: act.ReadValues) -> None:
+        self._flush()
+        values = read_values(self.server.keyspace, action.keys)
+        self.sameness.values_read(ev.ValuesRead(action.link, values), self._now_ms())
+
+    def _do_compare_data(self, action: act.CompareData) -> None:
+        number = action.number
+        if not self.server.config.replica_read_only:
+            reason = b"it takes writes of its own (replica-read-only no)"
+            self._follow(ev.DataCompared(number, DECLINED, (reason,)))
+            return
+
+        def done(walk: Any) -> None:
+            if action.buckets is None:
+                answer = ev.DataCompared(number, DIGESTS, (pack_numbers(walk.sums),))
+            else:
+                answer = ev.DataCompared(number, KEYS, tuple(pack_keys(walk.listed)))
+            self._follow(answer)
+
+        self._asked_comparison.begin(action.buckets, action.budget_percent, done)
+
+    def _do_repair_keys(self, action: act.RepairKeys) -> None:
+        count = repair(self.server, action.values)
+        log.warning("Verification: %d keys differed from the master's and were repaired", count)
+        self._follow(ev.DataCompared(action.number, DONE, (b"%d" % count,)))
+
+    def _do_rebuild(self, action: act.Rebuild) -> None:
+        self._follow(ev.RebuildWanted(action.reason))
+
     # -- actions: following --------------------------------------------------------------------
 
     def _do_dial(self, action: act.Dial) -> None:
@@ -723,6 +796,7 @@ class Replicator:
 
     def _do_close_leader_link(self, action: act.CloseLeaderLink) -> None:
         connection, self._connection = self._connection, None
+        self._asked_comparison.stop()
         if connection is not None:
             connection.close()
         if self._dialling is not None:
@@ -752,6 +826,7 @@ class Replicator:
         except InputError as error:
             self._follow(ev.SnapshotRejected(str(error)))
             return
+        self.sameness.stop(self._now_ms())
         position = self.follower.loading_position
         self._applier.restart(position, self._stream_db)
         self._follow(ev.SnapshotLoaded())
@@ -794,6 +869,12 @@ _CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
     act.TakeBack: Replicator._do_take_back,
     act.Promote: Replicator._do_promote,
     act.YieldTo: Replicator._do_yield_to,
+    act.CompareOwnData: Replicator._do_compare_own_data,
+    act.AbandonComparison: Replicator._do_abandon_comparison,
+    act.ReadValues: Replicator._do_read_values,
+    act.CompareData: Replicator._do_compare_data,
+    act.RepairKeys: Replicator._do_repair_keys,
+    act.Rebuild: Replicator._do_rebuild,
     act.Dial: Replicator._do_dial,
     act.SendToLeader: Replicator._do_send_to_leader,
     act.SendAck: Replicator._do_send_ack,

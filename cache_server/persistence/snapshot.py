@@ -36,17 +36,18 @@ from replication.checksum import crc64_redis
 
 
 class BeforeWrite:
-    """Tells every running snapshot that a key is about to change."""
+    """Tells every running snapshot (or other walk with `before_write`) that a key is about to
+    change."""
 
     def __init__(self) -> None:
-        self.snapshots: tuple[Snapshot, ...] = ()
+        self.snapshots: tuple[Any, ...] = ()
 
     def __call__(self, db: Database, key: bytes) -> None:
         table = db.table
         for snapshot in self.snapshots:
             snapshot.before_write(table, key)
 
-    def forget(self, snapshot: Snapshot) -> None:
+    def forget(self, snapshot: Any) -> None:
         """The snapshot is over."""
         self.snapshots = tuple(other for other in self.snapshots if other is not snapshot)
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cache_server.cli.admin import app as cachectl
 from replication.frames import HEADER_BYTES, MAGIC, parse_header
 from tests.integration.processes import OURS, REDIS, Process, needs_redis, wait_for
 
@@ -23,6 +25,9 @@ pytestmark = pytest.mark.integration
 NOISE_S = float(os.environ.get("TEST_NOISE_S", "4"))
 #: One frame in so many is damaged.
 NOISE_FRAMES = int(os.environ.get("TEST_NOISE_FRAMES", "100"))
+
+#: Keys that a verification looks at: 1,000,000 for a longer look.
+VERIFY_KEYS = int(os.environ.get("TEST_VERIFY_KEYS", "100000"))
 
 FAST = ["repl-diskless-sync-delay 0", 'save ""', "repl-ping-replica-period 1"]
 
@@ -293,6 +298,52 @@ def test_a_noisy_wire_under_load_costs_what_it_damages_and_no_resync(nodes: Any)
     assert (stats["sync_full"], stats["sync_partial_ok"]) == (1, 0)
     assert contents(follower) == contents(leader)
     wire.close()
+
+
+def verified(leader: Process, passes: int) -> dict[str, Any]:
+    """What VERIFY STATUS says when so many passes have ended."""
+
+    def ended() -> dict[str, Any] | None:
+        flat = leader.client().execute_command("VERIFY", "STATUS")
+        status = dict(zip(flat[::2], flat[1::2], strict=True))
+        return status if status["state"] == "idle" and status["passes"] >= passes else None
+
+    return wait_for(ended, "the verification to end", 120)
+
+
+def test_a_corrupted_key_is_named_and_repaired_while_writes_go_on(nodes: Any) -> None:
+    debug = "enable-debug-command yes"
+    leader = nodes(OURS, debug)
+    leader.client(socket_timeout=60).execute_command("DEBUG", "POPULATE", VERIFY_KEYS)
+    follower = nodes(OURS, debug, follow(leader.port))
+    wait_for(lambda: follower.info()["master_link_status"] == "up", "the full sync", 120)
+    wait_in_sync(leader, follower)
+    follower.client().execute_command("DEBUG", "CORRUPT", "key:77")
+    until = time.monotonic() + 2
+    writer = threading.Thread(target=write_until, args=(leader, 1, until))
+    writer.start()
+    leader.client().execute_command("VERIFY", "START")
+    found = verified(leader, 1)
+    writer.join()
+    replica = found["last-replicas"][0]
+    replica = dict(zip(replica[::2], replica[1::2], strict=True))
+    assert [key for _, key, _ in replica["keys"]] == ["key:77"]
+    assert (replica["keys-differing"], replica["keys-repaired"]) == (1, 1)
+    assert follower.client().get("key:77") == "value:77"
+    data_bytes = VERIFY_KEYS * len("key:77777value:77777")
+    sent = found["last-bytes-sent"] + found["last-bytes-received"]
+    print(f"{found['last-duration-ms']} ms, {sent} bytes for {data_bytes} bytes of data")
+    assert found["last-bytes-sent"] < 0.01 * data_bytes
+    assert leader.info()["cache_verify_alarm"] == 1
+    assert "key b'key:77' of database 0 differs" in leader.log()
+    leader.client().execute_command("VERIFY", "START")
+    assert verified(leader, 2)["last-same"] == 1
+    assert leader.info()["cache_verify_alarm"] == 0
+    assert leader.info("stats")["sync_full"] == 1
+    follower.client().execute_command("DEBUG", "CORRUPT", "key:78")
+    for code, shown in ((3, "key:78"), (0, "same")):
+        told = CliRunner().invoke(cachectl, ["verify", "--node", f"127.0.0.1:{leader.port}"])
+        assert (told.exit_code, shown in told.output) == (code, True), told.output
 
 
 @needs_redis

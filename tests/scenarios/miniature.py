@@ -6,7 +6,7 @@ world is stepped, in an order that the caller chooses.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from replication import actions as act
@@ -113,6 +113,7 @@ class Node:
         self.snapshots: dict[int, deque[bytes]] = {}
         self.paused = False
         self.settling = False
+        self.on_verify: Callable[[int, bytes], None] = lambda link, payload: None
         history = History(world.new_id())
         backlog = Backlog(1 << 20)
         settings = LeaderSettings(diskless_delay_ms=0)
@@ -168,6 +169,8 @@ class Node:
         elif name == b"REPLCONF" and words[1].upper() == b"ACK":
             checksum = int(words[4], 16) if len(words) > 4 else None
             self.serve_event(ev.AckReceived(link, int(words[2]), checksum=checksum))
+        elif name == b"REPLCONF" and words[1].upper() == b"VERIFY":
+            self.on_verify(link, words[2])
         elif name == b"REPLCONF" and words[1].upper() == b"RESEND":
             self.serve_event(ev.ResendReceived(link, int(words[2]), int(words[4])))
         elif name == b"REPLCONF":
