@@ -8,8 +8,8 @@ server's CPU time per request (from the scheduler's own accounting) and its rati
     cpu          microseconds of server CPU a request, all threads (median)
     ratio        ours / redis-server's cpu: below 1 is cheaper
 
-Then memory per key for a million small keys, and the time from killing a leader to the first write
-that its successor accepts.
+Then SET on a server with a log and on one with two followers; memory per key for a million small
+keys; the time from killing a leader to the first write that its successor accepts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from bench.cases import CASES, DEFAULTS, Case, fill
 from bench.failover import kill_to_first_write
 from bench.processes import Process, free_port
 
+WAYS = ["SET, no log", "SET, log everysec", "SET, 2 followers"]
 KEYS_FOR_MEMORY = 1_000_000
 
 app = typer.Typer(add_completion=False)
@@ -46,11 +48,13 @@ def commands() -> dict[str, list[str]]:
 
 
 class Server:
-    """One server on core 0, with a scratch folder of its own."""
+    """One server on core 0 (its followers are on core 1), with a scratch folder of its own."""
 
-    def __init__(self, command: list[str], folder: Path) -> None:
+    def __init__(
+        self, command: list[str], folder: Path, options: Sequence[str] = (), core: int = 0
+    ) -> None:
         self.port = free_port()
-        line = ["taskset", "-c", "0", *command, "--port", str(self.port)]
+        line = ["taskset", "-c", str(core), *command, "--port", str(self.port), *options]
         self.process = Process([*line, "--save", "", "--dir", str(folder)], folder)
         self.client = redis.Redis(port=self.port, socket_timeout=60)
         self.process.wait_until(self.client.ping)
@@ -111,6 +115,28 @@ def one_round(
         server.client.flushall()
 
 
+def one_way_to_run(
+    way: str, name: str, command: list[str], folder: Path, results: dict[tuple[str, ...], list]
+) -> None:
+    """SET with a log or with followers: what they add to the leader's CPU."""
+    logs = ("--appendonly", "yes") if way == "SET, log everysec" else ()
+    leader = Server(command, folder / way, logs)
+    followers = []
+    try:
+        for number in range(2 if way == "SET, 2 followers" else 0):
+            options = ("--replicaof", f"127.0.0.1 {leader.port}")
+            followers.append(Server(command, folder / f"{way} {number}", options, core=1))
+            client = followers[-1].client
+            followers[-1].process.wait_until(
+                lambda client=client: client.info("replication")["master_link_status"] == "up"
+            )
+        figures = measure(leader, CASES["SET"], 16, 200_000)
+        results.setdefault((way, "16", name), []).append(figures)
+    finally:
+        for server in (*followers, leader):
+            server.close()
+
+
 def memory_per_key(server: Server) -> float:
     """Resident bytes a key of `k:0000001` = `v:0000001`."""
     server.client.set("warm", "up")
@@ -155,6 +181,7 @@ def main(
         typer.Option(help="names separated by commas; `defaults` are redis-benchmark's, or `all`"),
     ] = "all",
     pipelines: Annotated[str, typer.Option(help="pipeline depths")] = "1,16",
+    ways: Annotated[bool, typer.Option(help="measure SET with a log, with followers")] = True,
     memory: Annotated[bool, typer.Option(help="measure memory per key")] = True,
     failover: Annotated[bool, typer.Option(help="measure kill to first write")] = True,
 ) -> None:
@@ -175,7 +202,11 @@ def main(
                     one_round(name, server, depths, chosen, results)
                 finally:
                     server.close()
+                for way in WAYS if ways else ():
+                    one_way_to_run(way, name, line, scratch / name, results)
         show(results, list(lines), chosen, depths)
+        if ways:
+            show(results, list(lines), WAYS, [16])
         if memory:
             for name, line in lines.items():
                 server = Server(line, scratch / name)

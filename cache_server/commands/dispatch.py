@@ -240,7 +240,10 @@ class Dispatcher:
         if client.flags & states.LEADER:
             return  # the leader's own bytes are relayed, not their effects
         if effects is None:
-            propagation.pending.append((db_index, args))
+            if self.depth == 0 and not propagation.pending:
+                propagation.add_alone(db_index, args)
+            else:
+                propagation.pending.append((db_index, args))
         else:
             for effect in effects:
                 propagation.pending.append((db_index, effect))

@@ -10,6 +10,7 @@ cdef class Propagation:
     cdef object _wake
 
     cpdef add(self, int db_index, list args)
+    cpdef add_alone(self, int db_index, list args)
     @cython.locals(pending=list, several=bint, db_index=int)
     cpdef finish_unit(self)
     cpdef bytes take(self)

@@ -31,6 +31,14 @@ class Propagation:
         if self.active:
             self.pending.append((db_index, args))
 
+    def add_alone(self, db_index: int, args: list[bytes]) -> None:
+        """A unit of one command, as most are: it goes into the stream at once. Nothing pends."""
+        if len(self._writer) == 0:
+            self._wake()
+        if db_index != self._selected:
+            self._select(db_index)
+        self._writer.write_command(args)
+
     def finish_unit(self) -> None:
         """The unit is complete: it goes into the stream."""
         pending, self.pending = self.pending, []
