@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
             return
         if client.flags & states.CLOSE_AFTER_REPLY:
             channel.flush()
-            if channel.stop & states.STOP_UNDURABLE:
+            if channel.stop & (states.STOP_UNDURABLE | states.STOP_HELD):
                 return
             client.flags |= states.CLOSED
             self.transport.close()

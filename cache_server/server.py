@@ -41,6 +41,7 @@ from cache_server.commands.transactions import (
 from cache_server.config import Config
 from cache_server.connection import Connection
 from cache_server.coordination.data_node import DataNodeLease
+from cache_server.coordination.durability import Durability
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
@@ -94,7 +95,8 @@ class Server:
         self.append_log = self.persistence.log = AppendLog(self)
         self.replication = Replicator(self)
         self.lease = DataNodeLease(self, self.replication)
-        self.parts: list[Part] = [self.upkeep, self.lease, self.persistence]
+        self.durability = Durability(self, self.replication, self.lease)
+        self.parts: list[Part] = [self.upkeep, self.lease, self.durability, self.persistence]
         self.parts += [self.append_log, self.replication]
         self.tls = Tls(config)
         self.listeners = Listeners(config, loop, lambda: Connection(self), self.tls)

@@ -35,6 +35,8 @@ SEND_BYTES_MAX: Final = 1 * MIB
 """Most stream bytes handed to one link in one action, so that a lagging follower does not copy
 the whole backlog into its socket buffer at once."""
 
+#: `REPLCONF member`: a node id, a dot, the beginning of a run id.
+MEMBER_ID_BYTES_MAX = 64
 HANDSHAKE_LINE_BYTES_MAX: Final = 1024
 """Longest reply line a follower reads before the stream begins (Redis reads as much)."""
 

@@ -405,6 +405,8 @@ class Follower:
 
     def _frames_request(self) -> bytes:
         pairs = [b"frames", b"%d" % FRAMES_VERSION, b"epoch", b"%d" % self.history.epoch]
+        if self.settings.member_id:
+            pairs += [b"member", self.settings.member_id.encode()]
         if self.resumable:
             mark = self.backlog.mark
             pairs += [b"history", b"%016x" % mark.checksum, b"base", b"%d" % mark.base]

@@ -33,6 +33,7 @@ from replication.constants import (
     EPOCH_MAX,
     FRAMES_VERSION,
     KEEPALIVE_INTERVAL_MS,
+    MEMBER_ID_BYTES_MAX,
     RESEND_BYTES_MAX,
     SEND_BYTES_MAX,
 )
@@ -83,6 +84,8 @@ class Leader:
     settings: LeaderSettings
     new_replid: Callable[[], str]
     leading: bool = True
+    may_serve: Callable[[], bool] = lambda: True
+    """Whether followers may take their history from this node; the lease knows."""
     upstream_connected: bool = False
     """For a node that follows: whether its own stream is flowing."""
     wall_offset_ms: int = 0
@@ -268,6 +271,9 @@ class Leader:
                 )
             progress.announced_ip = value.decode("latin-1")
             return None
+        if name == b"member":
+            progress.member = value[:MEMBER_ID_BYTES_MAX].decode("latin-1")
+            return None
         if name in (b"rdb-filter-only", b"version"):
             progress.options[name.decode()] = value.decode("latin-1")
             return None
@@ -335,6 +341,8 @@ class Leader:
             reason = b"Can't SYNC while failing over"
         elif not self.leading and not self.upstream_connected:
             reason = b"Can't SYNC while not connected with my master"
+        elif not self.may_serve():
+            reason = b"Can't SYNC: sentinels have not confirmed this node's history"
         elif progress.epoch > self.history.epoch:
             reason = b"Can't SYNC: my epoch is behind yours"
             self._do(act.YieldTo(progress.epoch))

@@ -64,6 +64,8 @@ class Progress:
     """False for a `SYNC` peer: it never sends ACK and is not timed out for it."""
     snapshot_only: bool = False
     epoch: int = 0
+    member: str = ""
+    """Its id in the in-sync set; "" for a stock follower, which cannot be in it."""
     mark: HistoryMark | None = None
     """The history checksum it announced for the position it will ask for."""
     sent_position: int = 0

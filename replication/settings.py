@@ -38,6 +38,8 @@ class FollowerSettings:
     announce_ip: str = ""
     user: bytes = b""
     password: bytes = b""
+    member_id: str = ""
+    """This life of this node, as the in-sync set of the sentinels' register names it."""
     timeout_ms: int = 60_000
     frames_offered: bool = True
     """Whether to ask for checksummed frames; off makes us indistinguishable from stock Redis."""

@@ -42,6 +42,7 @@ GATE_MONITOR = 1 << 7
 GATE_DISK_ERROR = 1 << 8
 GATE_BUSY = 1 << 9  # a script runs too long
 GATE_CLIENTS = 1 << 10  # maxmemory-clients is set
+GATE_READS = 1 << 16  # replies to reads wait for the writes that they may show
 
 _GATED = states.GATED
 _FOREVER_NS = 2**63 - 1
@@ -309,6 +310,8 @@ class Dispatcher:
             if flags & states.MULTI and cmd.name not in NOT_QUEUED:
                 return self._queue(client, cmd, args)
             return None
+        if gates & GATE_READS and client.channel is not None and not flags & states.FOLLOWER:
+            client.channel.gate = self.reply_gate
         writes = bool(cmd.flags & rows.WRITE) or (
             cmd.name == "exec" and client.queue is not None and server.queue_writes(client)
         )

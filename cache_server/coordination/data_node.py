@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from cache_server.commands.dispatch import GATE_LEASE
 from cache_server.coordination.lease_keeper import FOREVER_NS, LeaseKeeper
 from cache_server.errors import CommandError
+from replication.failover.cluster_view import member_id
 from replication.failover.events import RespValue, WireError
+from replication.failover.lease import LeaderLease
 
 #: How sentinels name their connections (CLIENT SETNAME).
 SENTINEL_NAME = b"sentinel-"
@@ -25,6 +28,12 @@ class DataNodeLease:
         self._run_id = server.run_id
         self._replication = replication
         self.keeper: LeaseKeeper | None = None
+        #: Told what the register says: epoch, version and in-sync set.
+        self.on_learned: Callable[[int, int, tuple[str, ...]], None] | None = None
+        #: The gate of those who hold replies for more than the lease; None while they do not.
+        self.reply_gate: Callable[[], Any] = lambda: None
+        self._until_ns = FOREVER_NS
+        self._register: tuple[int, int, tuple[str, ...]] | None = None
 
     # -- part of the server --------------------------------------------------------------------
 
@@ -32,7 +41,24 @@ class DataNodeLease:
         """Reads the state file. Raises InputError, OSError."""
         leading = self._config.replicaof is None
         self.keeper = LeaseKeeper(self, self._path(), self._run_id, leading)
-        self._replication.on_role.append(self.keeper.role_changed)
+        self._replication.on_role.append(self._role_changed)
+        self._replication.leader.may_serve = lambda: self._machine.may_serve
+        self._raise_epoch(self._machine.state.epoch)
+
+    @property
+    def _machine(self) -> LeaderLease:
+        assert self.keeper is not None
+        return self.keeper.machine
+
+    def _role_changed(self, leading: bool) -> None:
+        assert self.keeper is not None
+        self.keeper.role_changed(leading, self._replication.handed)
+
+    def _raise_epoch(self, epoch: int) -> None:
+        """Bytes written from now on carry the epoch; nobody who knows a higher one takes them."""
+        history = self._replication.leader.history
+        if epoch > history.epoch:
+            history.raise_epoch(epoch)
 
     def cron(self, now_ms: int) -> None:
         """The lease keeps its own time."""
@@ -58,6 +84,29 @@ class DataNodeLease:
 
     def _watched(self) -> bool:
         return any(one.name.startswith(SENTINEL_NAME) for one in self._clients.values())
+
+    @property
+    def member_id(self) -> str:
+        """This life of this node."""
+        return member_id(self._machine.state.node_id, self._run_id)
+
+    @property
+    def managed(self) -> bool:
+        """Whether there is a register: sentinels have told what it says."""
+        return self.keeper is not None and self._machine.register[0] >= 0
+
+    def want(self, wanted: tuple[int, tuple[str, ...]] | None) -> None:
+        """The in-sync set that the register is asked for, with the version it is to replace."""
+        if self.keeper is not None:
+            self._machine.want = wanted
+
+    def admits(self, channel: Any) -> bool:
+        """Whether a held reply may leave; where not, its connection is closed."""
+        return self.keeper is None or self.keeper.admits(channel)
+
+    def gate_changed(self) -> None:
+        """Others began or ceased to hold replies."""
+        self.writes_until(self._until_ns)
 
     def check(self) -> None:
         """Raises READONLY where the lease has ended."""
@@ -86,8 +135,18 @@ class DataNodeLease:
         self._replication.follow(host, port)
 
     def writes_until(self, monotonic_ns: int) -> None:
-        gate = None if self.keeper is None or monotonic_ns == FOREVER_NS else self.keeper.reply_gate
+        self._until_ns = monotonic_ns
+        gate = self.reply_gate()
+        if gate is None and self.keeper is not None and monotonic_ns != FOREVER_NS:
+            gate = self.keeper.reply_gate
         was_fenced = self._dispatcher.gates & GATE_LEASE
         self._dispatcher.lend_writes(monotonic_ns, gate)
         if was_fenced and not self._dispatcher.gates & GATE_LEASE:
             self._replication.refresh()  # expired keys are deleted again, no longer only hidden
+
+    def learned(self, register: tuple[int, int, tuple[str, ...]], epoch: int) -> None:
+        self._raise_epoch(epoch)
+        if register != self._register and register[0] >= 0:
+            self._register = register
+            if self.on_learned is not None:
+                self.on_learned(*register)

@@ -56,6 +56,10 @@ class LeaseHost(Protocol):
     def writes_until(self, monotonic_ns: int) -> None:
         """Requests read later than this on the monotonic clock may not write."""
 
+    def learned(self, register: tuple[int, int, tuple[str, ...]], epoch: int) -> None:
+        """What the register says of the in-sync set (epoch, version, members), and the highest
+        epoch heard of."""
+
 
 class LeaseKeeper:
     """One data node's. `path` is the state file, `boot_id` differs in each life of the process.
@@ -70,7 +74,7 @@ class LeaseKeeper:
         kept = _read(path)
         self._on_disk = kept is not None
         state = kept if kept is not None else LeaseState(secrets.token_hex(20))
-        self._machine = LeaderLease(state, boot_id, leading)
+        self.machine = self._machine = LeaderLease(state, boot_id, leading)
         self._reply: RespValue = None
         if state.under_lease:
             log.warning(
@@ -104,9 +108,9 @@ class LeaseKeeper:
 
     # -- for replication -----------------------------------------------------------------------
 
-    def role_changed(self, leading: bool) -> None:
-        """This node began to lead or to follow, whoever asked for it."""
-        self._receive(RoleChanged(leading))
+    def role_changed(self, leading: bool, handed: bool = False) -> None:
+        """This node began to lead or to follow, whoever asked for it; `handed`: its leader did."""
+        self._receive(RoleChanged(leading, handed))
 
     def given_up(self, host: str, port: int) -> None:
         """Writes are paused and the node at this address has all of our history."""
@@ -129,8 +133,14 @@ class LeaseKeeper:
         return None if self._until_ns == FOREVER_NS else self._gate
 
     def _gate(self, channel: Any) -> bool:
-        if now_ns() < self._until_ns:
+        if self.admits(channel):
             channel.gate = None
+            return True
+        return False
+
+    def admits(self, channel: Any) -> bool:
+        """Whether the lease lasts; where not, the channel's connection is closed."""
+        if now_ns() < self._until_ns:
             return True
         channel.writer.take()
         log.warning(
@@ -165,6 +175,7 @@ class LeaseKeeper:
                 self._set_until(0)
                 self._host.follow(leader.host, leader.port)
         self._set_until(0 if self._broken else _to_ns(self._machine.writes_until_ms))
+        self._host.learned(self._machine.register, self._machine.state.epoch)
 
     def _persist(self, state: LeaseState) -> bool:
         try:

@@ -122,6 +122,7 @@ def _ours(server: Any) -> Fields:
         ),
         *_verification(replication.sameness),
         *server.lease.info_lines().items(),
+        *server.durability.info_lines().items(),
     ]
     if not replication.leading:
         fields.append(("cache_link_framed", int(follower.framed)))

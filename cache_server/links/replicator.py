@@ -105,6 +105,12 @@ class Replicator:
         self.comparison, self._asked_comparison = Comparison(server), Comparison(server)
         #: Told when this node begins to lead (True) or to follow (False).
         self.on_role: list[Callable[[bool], None]] = []
+        #: Told when a follower has acknowledged something.
+        self.on_ack: Callable[[], None] | None = None
+        #: Asked before each write, besides min-replicas-to-write; raises the refusal.
+        self.write_check: Callable[[], None] | None = None
+        #: Whether this node leads because its leader handed over to it.
+        self.handed = False
         self._feeds: dict[int, FeedLink] = {}
         self._snapshots: dict[int, SnapshotSource] = {}
         self._connection: LeaderConnection | None = None
@@ -290,7 +296,8 @@ class Replicator:
             dispatch.GATE_STALE: not leading
             and not self.follower.connected
             and not config.replica_serve_stale_data,
-            dispatch.GATE_MIN_REPLICAS: leading and config.min_replicas_to_write > 0,
+            dispatch.GATE_MIN_REPLICAS: leading
+            and (config.min_replicas_to_write > 0 or self.write_check is not None),
         }
         for gate, closed in gates.items():
             dispatcher.gates = dispatcher.gates | gate if closed else dispatcher.gates & ~gate
@@ -351,6 +358,8 @@ class Replicator:
     def tell(self, event: ev.Event) -> None:
         """Passes on what happened to a follower's link or to a waiting client."""
         self._serve(event)
+        if self.on_ack is not None and type(event) is ev.AckReceived:
+            self.on_ack()
 
     def client_gone(self, client: Any) -> None:
         """A connection has ended, that of a follower or of a client that waits perhaps."""
@@ -399,6 +408,13 @@ class Replicator:
         """Raises NOREPLICAS when fewer followers are good than min-replicas-to-write asks for."""
         if not self.leader.enough_good(self._now_ms()):
             raise CommandError(b"NOREPLICAS Not enough good replicas to write.")
+        if self.write_check is not None:
+            self.write_check()
+
+    def ask_for_acks(self) -> None:
+        """Followers are asked how far they are, once for what they have been sent."""
+        if self.leader.attached:
+            self._serve(ev.AcksWanted())
 
     def start_failover(self, event: ev.FailoverRequested) -> None:
         """Begins a FAILOVER. Raises Redis's error where it cannot begin."""
@@ -708,7 +724,9 @@ class Replicator:
 
     def _do_promote(self, action: act.Promote) -> None:
         self._follow(ev.UnfollowRequested())
+        self.handed = True
         self._has_promoted()
+        self.handed = False
 
     def _do_yield_to(self, action: act.YieldTo) -> None:
         log.warning("A peer has seen epoch %d: someone else leads or has led since", action.epoch)

@@ -34,13 +34,38 @@ class RegisterValue:
     """The one linearizable value kept per monitored master name.
 
     `leader_id` is the node's lasting id, or "" where the leader is a stock server without one.
-    `in_sync` holds node ids; empty means the set is not in use (durability `async`).
+    `in_sync` holds member ids (`member_id`), the leader's among them; empty means the set is not in
+    use (durability `async`). `version` counts the changes of the set within one epoch. `life` is
+    the leader's (`life_of`): a later life of it, without its memory, is not who was chosen; "" for
+    any.
     """
 
     epoch: int
     leader_id: str
     address: Address
     in_sync: tuple[str, ...] = ()
+    version: int = 0
+    life: str = ""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Values of one register are ordered by it."""
+        return self.epoch, self.version
+
+
+def life_of(run_id: str) -> str:
+    """A process among those that a node was: the beginning of its run id."""
+    return run_id[:8]
+
+
+def member_id(node_id: str, run_id: str) -> str:
+    """One life of one node: a process that restarted may have lost what it acknowledged."""
+    return f"{node_id}.{life_of(run_id)}"
+
+
+def node_of(member: str) -> str:
+    """The node id in a member id."""
+    return member.rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True, order=True)

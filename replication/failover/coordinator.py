@@ -56,9 +56,12 @@ class Coordinator(Protocol):
 
 
 def may_replace(current: RegisterValue | None, value: RegisterValue) -> bool:
-    """The rule of epochs that every backend keeps: a new leader needs a higher epoch."""
-    if current is None:
+    """The rule of epochs that every backend keeps: a new leader needs a higher epoch, and within
+    one epoch the in-sync set changes under a higher version.
+    """
+    if current is None or value == current:
         return True
     if value.epoch == current.epoch:
-        return (value.leader_id, value.address) == (current.leader_id, current.address)
+        same = (value.leader_id, value.address) == (current.leader_id, current.address)
+        return same and value.version > current.version
     return value.epoch > current.epoch

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replication.failover import constants, election, ranking
+from replication.failover import constants, election
 from replication.failover.actions import LeaderMoved
-from replication.failover.cluster_view import Address, RegisterValue
+from replication.failover.choosing import Choosing
+from replication.failover.cluster_view import Address, RegisterValue, life_of
 from replication.failover.coordinator import LostRace, Result, Won
 from replication.failover.events import RespValue, WireError
 from replication.failover.node import Node
@@ -38,6 +39,8 @@ class Drive:
         self.epoch = 0
         self.promoted: Node | None = None
         self.planned = False
+        self.forced = False
+        self.choosing = Choosing(watch)
         self.changed_ms = 0.0
         self._heir: Address | None = None
         self._began_ms = 0.0
@@ -86,12 +89,12 @@ class Drive:
 
     # Beginning.
 
-    def ask(self, now_ms: float) -> RespValue:
-        """SENTINEL FAILOVER."""
+    def ask(self, now_ms: float, *, forced: bool = False) -> RespValue:
+        """SENTINEL FAILOVER; `forced`: also a follower that may lack acknowledged writes."""
         watch = self._watch
         if self.active:
             return WireError("INPROG Failover already in progress")
-        if self.hopeless(now_ms):
+        if self.hopeless(now_ms) and not forced:
             return WireError("NOGOODSLAVE No suitable replica to promote")
         if watch.node.lease_capable and watch.tenure.register is None:
             # Another sentinel may be writing the register's first value, which names the old
@@ -99,6 +102,7 @@ class Drive:
             return WireError("INPROG The register has no first value yet, ask again in a moment")
         watch.context.publish("+force-failover", f"master {watch.config.name}", False)
         self._begin(True, None, now_ms)
+        self.forced = forced
         return b"OK"
 
     def released(self, heir: Address, now_ms: float) -> None:
@@ -140,7 +144,7 @@ class Drive:
     def _begin(self, planned: bool, heir: Address | None, now_ms: float) -> None:
         watch = self._watch
         watch.tenure.cancel()
-        self.planned, self._heir, self.promoted = planned, heir, None
+        self.planned, self._heir, self.promoted, self.forced = planned, heir, None, False
         known = watch.tenure.register
         epoch = max(watch.context.current_epoch, known.epoch if known else 0) + 1
         watch.context.raise_epoch(epoch)
@@ -148,8 +152,8 @@ class Drive:
         self._move(Step.BEGIN, now_ms)
         self._began_ms = now_ms
         watch.publish("+try-failover", watch.node)
-        for replica in watch.replicas.values():
-            watch.ask_info_now(replica, now_ms)
+        for node in self._asked():
+            watch.ask_info_now(node, now_ms)
         if not planned:
             watch.cast_vote(epoch, watch.context.sentinel_id, now_ms)
             watch.ask_peers_now(now_ms)
@@ -179,38 +183,9 @@ class Drive:
 
     # Choosing, draining, making it true.
 
-    def _candidates(self, now_ms: float) -> list[ranking.Candidate]:
-        watch = self._watch
-        return [
-            ranking.Candidate(
-                address=one.address,
-                run_id=one.run_id,
-                priority=one.priority,
-                repl_offset=one.repl_offset,
-                down="s_down" in one.flags or one.role != "slave",
-                connected=one.wires.connected,
-                answer_age_ms=now_ms - one.wires.heartbeat.last_ok_ms,
-                info_age_ms=now_ms - one.info_ms if one.info_ms is not None else 1e18,
-                link_down_ms=one.link_down_ms,
-                node_id=one.node_id,
-            )
-            for one in watch.replicas.values()
-        ]
-
-    def _situation(self, now_ms: float) -> ranking.Situation:
-        watch = self._watch
-        down = "s_down" in watch.node.flags
-        return ranking.Situation(
-            leader_down=down,
-            leader_down_for_ms=now_ms - watch.node.s_down_ms if down else 0.0,
-            down_after_ms=watch.config.down_after_ms,
-            ping_period_ms=watch.context.timings.ping_period_ms,
-            info_period_ms=watch.context.timings.info_period_ms,
-        )
-
     def hopeless(self, now_ms: float) -> bool:
         """Whether no follower could be promoted now."""
-        return ranking.best(self._candidates(now_ms), self._situation(now_ms)) is None
+        return self.choosing.hopeless(now_ms)
 
     def wants_info(self, node: Node, now_ms: float) -> bool:
         """Whether the next INFO of this node is waited for."""
@@ -225,24 +200,30 @@ class Drive:
             return True
         return all(
             one.info_ms is not None and one.info_ms >= self._began_ms
-            for one in self._watch.replicas.values()
-            if one.wires.connected and "s_down" not in one.flags
+            for one in self._asked()
+            if one.wires.connected and ("s_down" not in one.flags or "restarted" in one.flags)
         )
+
+    def _asked(self) -> list[Node]:
+        """Whose INFO counts: the followers', and a leader's that came back."""
+        leader = self.choosing.returned_leader()
+        return [*self._watch.replicas.values(), *([leader] if leader is not None else [])]
 
     def _select_slave(self, now_ms: float) -> None:
         watch = self._watch
         if not self._fresh(now_ms):
             return
-        candidates = self._candidates(now_ms)
-        preferred = [one for one in candidates if one.address == self._heir]
-        situation = self._situation(now_ms)
-        chosen = ranking.best(preferred, situation) or ranking.best(candidates, situation)
+        chosen = self.choosing.best(self._heir, now_ms, forced=self.forced)
         # An heir that took over by PSYNC FAILOVER leads already and is no candidate by its role.
         heir = watch.replicas.get(self._heir) if self._heir else None
         if heir is not None and heir.role == "master" and "s_down" not in heir.flags:
             self.promoted = heir
+        elif chosen is not None and chosen is self.choosing.returned_leader():
+            self._abort("-failover-abort-leader-returned", constants.RETRY_UNELECTED_MS, now_ms)
+            watch.settling.name_leader(chosen, now_ms)
+            return
         elif chosen is not None:
-            self.promoted = watch.replicas[chosen.address]
+            self.promoted = chosen
         else:
             retry_ms = min(2 * watch.config.failover_timeout_ms, constants.RETRY_MS_MAX / 2)
             self._abort("-failover-abort-no-good-slave", retry_ms, now_ms)
@@ -286,7 +267,13 @@ class Drive:
     def _change_register(self, now_ms: float) -> None:
         watch = self._watch
         assert self.promoted is not None
-        value = RegisterValue(self.epoch, self.promoted.node_id, self.promoted.address)
+        value = RegisterValue(
+            self.epoch,
+            self.promoted.node_id,
+            self.promoted.address,
+            self.choosing.set_under(self.promoted),
+            life=life_of(self.promoted.run_id),
+        )
         watch.tenure.change(value, watch.config.failover_timeout_ms, now_ms)
 
     def register_answered(self, result: Result, now_ms: float) -> None:
@@ -312,6 +299,10 @@ class Drive:
         """Whether the leader that the register names is the one we are replacing."""
         if current is None or current.epoch >= self.epoch:
             return False
+        if self.promoted is None:
+            return False
+        if not self.forced and not self.choosing.holds(self.promoted, current):
+            return False
         return self._watch.context.same(current.address, self._watch.node.address)
 
     # Promoting.
@@ -323,7 +314,7 @@ class Drive:
             if now_ms - self.changed_ms > watch.config.failover_timeout_ms:
                 self._abort("-failover-abort-slave-timeout", 0, now_ms)
             return
-        watch.tell_epoch(now_ms)
+        watch.lending.tell_all(now_ms)
         watch.send_slaveof(promoted, None)
         watch.publish("+failover-state-wait-promotion", promoted, warning=False)
         self._move(Step.SENT, now_ms)
@@ -346,7 +337,7 @@ class Drive:
             old = watch.node.address
             watch.context.emit(LeaderMoved(watch.config.name, "leader", "start", old, node.address))
             watch.announce()
-            watch.poll_soon()
+            watch.lending.poll_soon()
         elif self.state is State.RECONF_SLAVES and node.kind == "slave" and node.role == "slave":
             self._note_reconf(node)
         elif self.state is State.SELECT_SLAVE:

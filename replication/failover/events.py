@@ -215,9 +215,12 @@ class LeaseAsked:
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged:
-    """This node became a leader (`leading`) or a follower by any command (REPLICAOF, FAILOVER)."""
+    """This node became a leader (`leading`) or a follower by any command (REPLICAOF, FAILOVER);
+    `handed`: the leader itself gave its place to this node.
+    """
 
     leading: bool
+    handed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ number of followers taken from one report is limited.
 
 Lines read (https://redis.io/commands/info, section replication and server): `run_id`, `role`,
 `slaveN`, `master_host`, `master_port`, `master_link_status`, `master_link_down_since_seconds`,
-`slave_priority`, `slave_repl_offset`, `replica_announced`; and ours, absent on a stock server:
-`lease_node_id`, `lease_epoch`.
+`slave_priority`, `slave_repl_offset` (a leader: `master_repl_offset`), `replica_announced`; and
+ours, absent on a stock server: `lease_node_id`, `lease_epoch`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def parse_info(text: bytes) -> InfoReport:
         link_up=fields.get("master_link_status", "") == "up",
         link_down_ms=max(0, number(fields.get("master_link_down_since_seconds", ""))) * 1000,
         priority=number(fields.get("slave_priority", ""), 100),
-        repl_offset=number(fields.get("slave_repl_offset", "")),
+        repl_offset=number(
+            fields.get("slave_repl_offset", "") or fields.get("master_repl_offset", "")
+        ),
         announced=number(fields.get("replica_announced", ""), 1) != 0,
         node_id=fields.get("lease_node_id", "")[: constants.ID_BYTES_MAX],
         lease_epoch=max(0, number(fields.get("lease_epoch", ""))),

@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 
 from replication.failover import constants
 from replication.failover.actions import Lead, LeaseAction, PersistLease, Reply, Yield
-from replication.failover.cluster_view import Address, LeaseState
+from replication.failover.cluster_view import Address, LeaseState, life_of
 from replication.failover.events import (
     LeaseAsked,
     LeaseEvent,
@@ -41,7 +41,13 @@ from replication.failover.events import (
     RoleChanged,
     WireError,
 )
-from replication.failover.messages import LeaseEpoch, LeaseRenew, MessageError, parse_lease
+from replication.failover.messages import (
+    LeaseEpoch,
+    LeaseRenew,
+    MessageError,
+    encode_members,
+    parse_lease,
+)
 
 NEVER_MS = -math.inf
 ALWAYS_MS = math.inf
@@ -86,6 +92,14 @@ class LeaderLease:
         self.state = state
         self.leading = leading
         self.heir: Address | None = None
+        #: Epoch, version and in-sync set of the register, as far as this life was told.
+        self.register: tuple[int, int, tuple[str, ...]] = (-1, 0, ())
+        #: The in-sync set that is asked of the register, and the version it is to replace.
+        self.want: tuple[int, tuple[str, ...]] | None = None
+        #: An earlier life led in this epoch: what it acknowledged may be lost here.
+        self.life_lost = state.under_lease and state.leader_id == state.node_id
+        self._named = False
+        self._handed = False
         self.writes_until_ms = NEVER_MS if state.under_lease else ALWAYS_MS
         self._boot_id = boot_id
         self._ttl_ms = ttl_ms
@@ -100,6 +114,15 @@ class LeaderLease:
         """
         return not self.state.under_lease or not self.leading or self.writes_until_ms > NEVER_MS
 
+    @property
+    def may_serve(self) -> bool:
+        """Whether followers may take their history from this node.
+
+        A node once under a lease that leads by its own opinion (it restarted so, or was told so by
+        hand) may have lost its history; it serves when the register names this life of it, or when
+        the leader itself handed over to it."""
+        return not self.state.under_lease or not self.leading or self._named or self._handed
+
     def writable(self, now_ms: float) -> bool:
         """Whether a write may be acknowledged at `now_ms`."""
         return now_ms < self.writes_until_ms
@@ -113,6 +136,7 @@ class LeaderLease:
         if isinstance(event, LeaseAsked):
             self._actions.append(Reply(event.request, self._answer(event.args, now_ms)))
         elif isinstance(event, RoleChanged):
+            self._handed = event.leading and event.handed
             if self.leading != event.leading:
                 self.leading = event.leading
                 self._new_tenure()
@@ -153,6 +177,8 @@ class LeaderLease:
 
     def _forget(self) -> RespValue:
         self.state = LeaseState(self.state.node_id)
+        self.life_lost = False
+        self.register = (-1, 0, ())
         self._actions.append(PersistLease(self.state))
         self._new_tenure()
         self.writes_until_ms = ALWAYS_MS
@@ -178,7 +204,15 @@ class LeaderLease:
             self._actions.append(PersistLease(self.state))
             self._new_tenure()
             self.heir = None
+            self.life_lost = self._named = False
         if self.state.leader_id != message.leader_id:
+            return
+        if mine and message.life and message.life != life_of(self._boot_id):
+            self.life_lost = True
+        if (message.epoch, message.version) > self.register[:2]:
+            self.register = (message.epoch, message.version, message.in_sync)
+        self._named = mine and not self.life_lost
+        if self.life_lost:
             return
         if mine and not self.leading and self.heir is None:
             self.leading = True
@@ -201,12 +235,18 @@ class LeaderLease:
                 heir.host.encode(),
                 b"%d" % heir.port,
             )
+        if ours and self.life_lost:
+            return (self.state.epoch, me, 0, b"restarted")
         if not ours or not self.leading:
             return (self.state.epoch, me, 0, b"-")
         if message.token:
             self._count(message, now_ms)
         token = f"{self._boot_id}.{self._tenure}.{now_ms!r}"
-        return (self.state.epoch, me, self._ttl_ms, token.encode())
+        answer = (self.state.epoch, me, self._ttl_ms, token.encode())
+        if self.want is None or self.register[0] != self.state.epoch:
+            return answer
+        version, members = self.want
+        return (*answer, b"%d" % version, encode_members(members))
 
     def _count(self, message: LeaseRenew, now_ms: float) -> None:
         """A token that came back: count its sentinel from the time the token was issued."""
@@ -257,7 +297,7 @@ class SentinelLease:
         """
         if not 0 < ttl_ms <= self._ttl_ms_max or not leader_id:
             return False
-        if self._holder != (epoch, leader_id) and now_ms < self._until_ms:
+        if now_ms < self._until_ms and not self._is_holder(leader_id):
             return False
         self._holder = (epoch, leader_id)
         self._until_ms = max(self._until_ms, now_ms + stretched_ms(ttl_ms))
@@ -270,9 +310,13 @@ class SentinelLease:
 
     def blocked_ms(self, epoch: int, leader_id: str, now_ms: float) -> float:
         """How long this sentinel may not accept this leader in this epoch; 0 = it may."""
-        if self._holder == (epoch, leader_id):
+        if self._is_holder(leader_id):
             return 0.0
         return max(0.0, self._until_ms - now_ms)
+
+    def _is_holder(self, leader_id: str) -> bool:
+        """A promise binds to a node, in whichever epoch the register names it."""
+        return self._holder is not None and self._holder[1] == leader_id
 
     def granted_ms(self, now_ms: float) -> float:
         """What remains of the promise in force, 0 if none."""

@@ -11,8 +11,8 @@ Every parser has limits and raises MessageError with the reason in words; nothin
     SENTINEL REGISTER GET     <name>                               -> VALUE <value>
               (a ballot that lost gets REFUSED <ballot> <proposer> of the one promised)
 
-    <value>   <epoch> <leader id> <host> <port> <in-sync ids joined by commas>; `-` where empty;
-              an empty register is the epoch -1 and four dashes.
+    <value>   <epoch> <leader id> <host> <port> <in-sync ids joined by commas> <version> <life>;
+              `-` where empty; an empty register is the epoch -1, and the version 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from replication.failover import constants
 from replication.failover.cluster_view import Address, Ballot, RegisterValue
 
-VALUE_FIELDS = 5
+VALUE_FIELDS = 7
 _IN_SYNC_BYTES_MAX = 64 * constants.ID_BYTES_MAX
 
 
@@ -69,32 +69,45 @@ def _dashed(raw: object, limit: int = constants.ID_BYTES_MAX) -> str:
 
 
 def encode_value(value: RegisterValue | None) -> tuple[bytes, ...]:
-    """The five fields of a register value."""
+    """The seven fields of a register value."""
     if value is None:
-        return (b"-1", b"-", b"-", b"-", b"-")
+        return (b"-1", b"-", b"-", b"-", b"-", b"0", b"-")
     return (
         b"%d" % value.epoch,
         value.leader_id.encode() or b"-",
         value.address.host.encode(),
         b"%d" % value.address.port,
-        ",".join(value.in_sync).encode() or b"-",
+        encode_members(value.in_sync),
+        b"%d" % value.version,
+        value.life.encode() or b"-",
     )
+
+
+def encode_members(members: tuple[str, ...]) -> bytes:
+    """An in-sync set as one word."""
+    return ",".join(members).encode() or b"-"
+
+
+def parse_members(raw: object) -> tuple[str, ...]:
+    """The inverse of `encode_members`."""
+    if not isinstance(raw, bytes) or len(raw) > _IN_SYNC_BYTES_MAX:
+        raise MessageError("the in-sync set is no string or too long")
+    return () if raw == b"-" else tuple(text(one) for one in raw.split(b","))
 
 
 def parse_value(fields: tuple[object, ...]) -> RegisterValue | None:
     """The inverse of `encode_value`."""
     if len(fields) != VALUE_FIELDS:
-        raise MessageError("a register value has five fields")
+        raise MessageError("a register value has seven fields")
     epoch = integer(fields[0], -1)
     if epoch == -1:
-        if fields[1:] != (b"-", b"-", b"-", b"-"):
+        if fields[1:] != (b"-", b"-", b"-", b"-", b"0", b"-"):
             raise MessageError("an empty register has only dashes")
         return None
-    members = fields[4]
-    if not isinstance(members, bytes) or len(members) > _IN_SYNC_BYTES_MAX:
-        raise MessageError("the in-sync set is no string or too long")
-    in_sync = () if members == b"-" else tuple(text(one) for one in members.split(b","))
-    return RegisterValue(epoch, _dashed(fields[1]), parse_address(fields[2], fields[3]), in_sync)
+    in_sync, version = parse_members(fields[4]), integer(fields[5])
+    leader_id, life = _dashed(fields[1]), _dashed(fields[6])
+    address = parse_address(fields[2], fields[3])
+    return RegisterValue(epoch, leader_id, address, in_sync, version, life)
 
 
 def parse_ballot(number: object, sentinel_id: object) -> Ballot:
@@ -146,10 +159,13 @@ def parse_hello(payload: bytes) -> Hello:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRenew:
-    """`RENEW <name> <sentinel id> <members> <epoch> <leader id> <host> <port> <token or ->`.
+    """`RENEW <name> <sentinel id> <members> <epoch> <leader id> <host> <port> <token or ->
+    [<version> <in-sync set> <leader's life>]`.
 
     The reply is (epoch, node id, ttl in ms, token); a ttl of 0 means that there is nothing to
-    grant: the token is then `-`, or `released` followed by the heir's host and port.
+    grant: the token is then `-`, `restarted` (the life that led is over: the node may lead again
+    only under a new epoch), or `released` followed by the heir's host and port. A leader that wants
+    another in-sync set appends the version that it knows and the set.
     """
 
     name: str
@@ -159,6 +175,9 @@ class LeaseRenew:
     leader_id: str
     leader: Address
     token: str
+    version: int = 0
+    in_sync: tuple[str, ...] = ()
+    life: str = ""
 
     def encode(self) -> tuple[bytes, ...]:
         """The whole command."""
@@ -173,17 +192,25 @@ class LeaseRenew:
             self.leader.host.encode(),
             b"%d" % self.leader.port,
             self.token.encode() or b"-",
+            b"%d" % self.version,
+            encode_members(self.in_sync),
+            self.life.encode() or b"-",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseEpoch:
-    """`EPOCH <name> <epoch> <leader id> <host> <port>`: what the register says. Reply: OK."""
+    """`EPOCH <name> <epoch> <leader id> <host> <port> [<version> <in-sync set> <leader's life>]`:
+    what the register says. Reply: OK.
+    """
 
     name: str
     epoch: int
     leader_id: str
     leader: Address
+    version: int = 0
+    in_sync: tuple[str, ...] = ()
+    life: str = ""
 
     def encode(self) -> tuple[bytes, ...]:
         """The whole command."""
@@ -195,7 +222,16 @@ class LeaseEpoch:
             self.leader_id.encode() or b"-",
             self.leader.host.encode(),
             b"%d" % self.leader.port,
+            b"%d" % self.version,
+            encode_members(self.in_sync),
+            self.life.encode() or b"-",
         )
+
+
+def _set_of(fields: tuple[bytes, ...]) -> tuple[int, tuple[str, ...], str]:
+    if not fields:
+        return 0, (), ""
+    return integer(fields[0]), parse_members(fields[1]), _dashed(fields[2])
 
 
 def parse_lease(args: tuple[bytes, ...]) -> LeaseRenew | LeaseEpoch | None:
@@ -203,11 +239,13 @@ def parse_lease(args: tuple[bytes, ...]) -> LeaseRenew | LeaseEpoch | None:
     word = args[0].upper() if args else b""
     if word == b"FORGET" and len(args) == 1:
         return None
-    if word == b"EPOCH" and len(args) == 6:
+    if word == b"EPOCH" and len(args) in (6, 9):
+        leader = parse_address(args[4], args[5])
         return LeaseEpoch(
-            text(args[1]), integer(args[2]), _dashed(args[3]), parse_address(args[4], args[5])
+            text(args[1]), integer(args[2]), _dashed(args[3]), leader, *_set_of(args[6:])
         )
-    if word == b"RENEW" and len(args) == 9:
+    if word == b"RENEW" and len(args) in (9, 12):
+        version, in_sync, life = _set_of(args[9:])
         return LeaseRenew(
             name=text(args[1]),
             sentinel_id=text(args[2], constants.ID_BYTES_MAX),
@@ -216,5 +254,8 @@ def parse_lease(args: tuple[bytes, ...]) -> LeaseRenew | LeaseEpoch | None:
             leader_id=_dashed(args[5]),
             leader=parse_address(args[6], args[7]),
             token=_dashed(args[8]),
+            version=version,
+            in_sync=in_sync,
+            life=life,
         )
     raise MessageError("unknown subcommand or wrong number of arguments for 'lease' command")

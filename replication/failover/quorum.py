@@ -48,6 +48,7 @@ from replication.failover.coordinator import (
 from replication.failover.events import RespValue, WireError
 from replication.failover.lease import majority
 from replication.failover.messages import (
+    VALUE_FIELDS,
     MessageError,
     encode_ballot,
     encode_value,
@@ -127,7 +128,7 @@ def parse_answer(reply: RespValue) -> Answer:
     if not isinstance(reply, tuple) or not reply:
         raise MessageError("an answer of the register is an array")
     word, fields = reply[0], reply[1:]
-    if word == b"PROMISE" and len(fields) == 7:
+    if word == b"PROMISE" and len(fields) == 2 + VALUE_FIELDS:
         return Promise(parse_ballot(fields[0], fields[1]), parse_value(fields[2:]))
     if word == b"REFUSED" and len(fields) == 2:
         return Refused(parse_ballot(fields[0], fields[1]))

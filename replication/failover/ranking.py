@@ -28,6 +28,7 @@ class Candidate:
     info_age_ms: float
     link_down_ms: float
     node_id: str = ""
+    in_sync: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def unfit(candidate: Candidate, now: Situation) -> str:
     link_down_ms_max = now.leader_down_for_ms + 10 * now.down_after_ms
     rules = (
         (candidate.down, "it is down"),
+        (not candidate.in_sync, "it is not in the in-sync set: acknowledged writes may be missing"),
         (not candidate.connected, "it is disconnected"),
         (candidate.answer_age_ms > 5 * now.ping_period_ms, "it has not answered for long"),
         (candidate.priority == 0, "its priority is 0: never promote"),
@@ -58,12 +60,18 @@ def unfit(candidate: Candidate, now: Situation) -> str:
     return next((reason for broken, reason in rules if broken), "")
 
 
+def order(candidate: Candidate) -> tuple[object, ...]:
+    """The better comes first. A node that tells no run id (a very old one) is last among equals."""
+    return (
+        candidate.priority,
+        -candidate.repl_offset,
+        not candidate.run_id,
+        candidate.run_id,
+        candidate.address,
+    )
+
+
 def best(candidates: list[Candidate], now: Situation) -> Candidate | None:
     """The follower to promote, or None where nobody is fit."""
     fit = [one for one in candidates if not unfit(one, now)]
-    return min(
-        fit,
-        # A node that tells no run id (a very old one) comes last among equals.
-        key=lambda c: (c.priority, -c.repl_offset, not c.run_id, c.run_id, c.address),
-        default=None,
-    )
+    return min(fit, key=order, default=None)

@@ -92,7 +92,7 @@ class SentinelMachine:
         """Take in one event."""
         self._handlers[type(event)](event, now_ms)  # type: ignore[operator]
         for watch in self._watches.values():
-            watch.register_tick(now_ms)
+            watch.settling.register_tick(now_ms)
 
     def tick(self, now_ms: float) -> None:
         """Time passed."""
@@ -101,7 +101,7 @@ class SentinelMachine:
         if doubt:
             context.publish(doubt, f"#tilt mode {'entered' if doubt == '+tilt' else 'exited'}")
         for watch in list(self._watches.values()):
-            watch.register_tick(now_ms)
+            watch.settling.register_tick(now_ms)
             watch.tick(now_ms)
 
     def take_actions(self) -> list[SentinelAction]:
@@ -197,7 +197,7 @@ class SentinelMachine:
         answer = watch.tenure.answer(event.args, now_ms)
         self._reply(event.request, answer)
         if watch.tenure.register != known:
-            watch.tell_epoch(now_ms)
+            watch.lending.tell_all(now_ms)
 
     # Requests of people.
 

@@ -31,6 +31,7 @@ from replication.failover.cluster_view import (
     SentinelState,
 )
 from replication.failover.messages import (
+    VALUE_FIELDS,
     MessageError,
     encode_ballot,
     encode_value,
@@ -147,7 +148,7 @@ def _with_fact(state: MasterState, word: bytes, rest: list[bytes]) -> MasterStat
     if word == b"promised" and len(rest) == 2:
         promised = parse_ballot(rest[0], rest[1])
         return replace(state, acceptor=replace(state.acceptor, promised=promised))
-    if word == b"accepted" and len(rest) == 7:
+    if word == b"accepted" and len(rest) == 2 + VALUE_FIELDS:
         accepted, value = parse_ballot(rest[0], rest[1]), parse_value(tuple(rest[2:]))
         acceptor = AcceptorState(state.acceptor.promised, accepted, value)
         return replace(state, acceptor=acceptor)

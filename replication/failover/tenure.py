@@ -17,6 +17,7 @@ from replication.failover.coordinator import LostRace, Result, Won
 from replication.failover.events import RespValue, WireError
 from replication.failover.lease import SentinelLease
 from replication.failover.messages import (
+    VALUE_FIELDS,
     MessageError,
     encode_ballot,
     encode_value,
@@ -44,6 +45,7 @@ class Tenure:
         self.accepted_ms = now_ms
         self.peer_ballot_ms = -1e18
         self.lease_wanted = False
+        self._moving = False
         self.lease = SentinelLease(now_ms, context.timings.lease_ttl_ms)
         self.busy_until_ms = now_ms
         self._context = context
@@ -70,7 +72,7 @@ class Tenure:
         It may be chosen all the same: its driver may have died, or given up, before it knew.
         """
         accepted, known = self.acceptor.value, self.register
-        if accepted is None or (known is not None and accepted.epoch <= known.epoch):
+        if accepted is None or (known is not None and accepted.place <= known.place):
             return None
         return accepted
 
@@ -85,11 +87,13 @@ class Tenure:
     def may_grant(self, now_ms: float) -> bool:
         """Whether this sentinel is free to renew the lease of the register's leader.
 
-        An acceptor that has taken a newer leader on has left the old one for good.
+        An acceptor that has taken a newer leader on has left the old one for good. A change of the
+        in-sync set leaves the leader in its place.
         """
-        if self.register is None or now_ms < self.busy_until_ms or self.changing:
+        known, undecided = self.register, self.undecided
+        if known is None or now_ms < self.busy_until_ms or (self.changing and self._moving):
             return False
-        return self.undecided is None
+        return undecided is None or undecided.epoch == known.epoch
 
     def answer(self, args: tuple[bytes, ...], now_ms: float) -> RespValue:
         """The reply to REGISTER <word> <name> ... from a peer."""
@@ -99,11 +103,11 @@ class Tenure:
                 ballot = parse_ballot(fields[0], fields[1])
                 self.peer_ballot_ms = now_ms
                 return quorum.encode_answer(self._prepare(ballot))
-            if word == b"ACCEPT" and len(fields) == 7:
+            if word == b"ACCEPT" and len(fields) == 2 + VALUE_FIELDS:
                 ballot, value = parse_ballot(fields[0], fields[1]), parse_value(fields[2:])
                 if value is not None:
                     return quorum.encode_answer(self._accept(ballot, value, now_ms))
-            if word == b"LEARN" and len(fields) == 5:
+            if word == b"LEARN" and len(fields) == VALUE_FIELDS:
                 value = parse_value(fields)
                 if value is not None:
                     self.learn(value, now_ms)
@@ -117,21 +121,25 @@ class Tenure:
     def learn(self, value: RegisterValue, now_ms: float) -> bool:
         """A chosen value became known; True if it is news."""
         known = self.register
-        if known is not None and value.epoch <= known.epoch:
+        if known is not None and value.place <= known.place:
             return False
         self.register = value
+        self._context.changed()
+        if known is not None and value.epoch == known.epoch:
+            return True
         self.learned_ms = now_ms
         self.released_ms = None
         self.busy_until_ms = now_ms
         self._context.raise_epoch(value.epoch)
-        self._context.changed()
         return True
 
     def change(self, value: RegisterValue, patience_ms: float, now_ms: float) -> None:
         """Make `value` the register's, if it still holds what we know; `tick` returns the
         outcome.
         """
-        self._proposer.change(self.register, value, self._members(), patience_ms, now_ms)
+        known = self.register
+        self._moving = known is None or value.epoch != known.epoch
+        self._proposer.change(known, value, self._members(), patience_ms, now_ms)
         self._carry(now_ms)
 
     def cancel(self) -> None:

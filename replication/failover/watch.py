@@ -21,26 +21,23 @@ from replication.failover.cluster_view import (
     KnownSentinel,
     MasterConfig,
     MasterState,
-    RegisterValue,
 )
 from replication.failover.context import Context
 from replication.failover.detector import Signs, subjectively_down
 from replication.failover.drive import Drive
 from replication.failover.events import RespValue, WireError
 from replication.failover.info import InfoReport, parse_info
+from replication.failover.lending import Lending
 from replication.failover.messages import (
+    VALUE_FIELDS,
     Hello,
-    LeaseEpoch,
-    LeaseRenew,
     MessageError,
     encode_hello,
-    integer,
-    parse_address,
     parse_value,
-    text,
 )
 from replication.failover.node import LinkStatus, Node, Wires
 from replication.failover.promotion import State
+from replication.failover.settling import Settling
 from replication.failover.tenure import Tenure
 
 HELLO_CHANNEL = b"__sentinel__:hello"
@@ -63,10 +60,8 @@ class Watch:
             context, config.name, self.sentinels.values, lambda: self.members_count, now_ms
         )
         self.drive = Drive(self)
-        self._polled_ms = -1e18
-        self._lease_refused = False
-        self._chance_ms = context.by_chance(constants.PEER_DRIVES_MS)
-        self._born_ms = now_ms
+        self.lending = Lending(self)
+        self.settling = Settling(self, now_ms)
 
     # What others ask.
 
@@ -178,7 +173,7 @@ class Watch:
             self._dial(node, now_ms)
             if node.wires.usable:
                 self._ask_periodically(node, now_ms)
-        self._poll_lease(now_ms)
+        self.lending.tick(now_ms)
         if self.context.doubt.active:
             return
         for node in self.nodes():
@@ -186,10 +181,7 @@ class Watch:
         self._judge_objectively(now_ms)
         self.drive.tick(now_ms)
         self._ask_peers(now_ms)
-        self._start_register(now_ms)
-        self._accept_new_identity(now_ms)
-        self._finish_undecided(now_ms)
-        self._settle_config(now_ms)
+        self.settling.tick(now_ms)
 
     def _dial(self, node: Node, now_ms: float) -> None:
         wires = node.wires
@@ -294,198 +286,6 @@ class Watch:
         for node in self.nodes():
             node.published_ms = -1e18
 
-    # The lease.
-
-    def poll_soon(self) -> None:
-        """Poll the leader's lease at the next tick."""
-        self._polled_ms = -1e18
-
-    def leader_node(self) -> Node | None:
-        """The node that the register names, where we know it as one that takes a lease."""
-        value = self.tenure.register
-        if value is None:
-            return None
-        for node in (self.node, *self.replicas.values()):
-            if node.address == value.address or (
-                value.leader_id and node.node_id == value.leader_id
-            ):
-                return node
-        return None
-
-    def _poll_lease(self, now_ms: float) -> None:
-        period_ms = self.context.timings.lease_ttl_ms / constants.LEASE_POLLS_PER_TTL
-        if self.drive.state is State.DRAIN or self.tenure.lease_wanted:
-            period_ms = 0
-            self.tenure.lease_wanted = False
-        node, value = self.leader_node(), self.tenure.register
-        if node is None or value is None or not node.lease_capable or not node.wires.usable:
-            return
-        if now_ms - self._polled_ms < period_ms or not value.leader_id:
-            return
-        self._polled_ms = now_ms
-        self._renew(node, value, "")
-
-    def _renew(self, node: Node, value: RegisterValue, token: str) -> None:
-        message = LeaseRenew(
-            self.config.name,
-            self.context.sentinel_id,
-            self.members_count,
-            value.epoch,
-            value.leader_id,
-            value.address,
-            token,
-        )
-
-        def answered(reply: RespValue, at_ms: float) -> None:
-            if not token and self.tenure.register == value:
-                self._lease_answered(node, value, reply, at_ms)
-
-        self.context.links.send(node.wires.link, message.encode(), answered)
-
-    def _lease_answered(
-        self, node: Node, value: RegisterValue, reply: RespValue, now_ms: float
-    ) -> None:
-        """The first half of an exchange: promise, then send the token back."""
-        if not isinstance(reply, tuple) or len(reply) < 4:
-            if not self._lease_refused:
-                self._lease_refused = True
-                self.publish("-lease-refused", node)
-            return
-        try:
-            epoch, ttl_ms = integer(reply[0]), integer(reply[2], 0, constants.LEASE_TTL_MS_MAX)
-            token = text(reply[3])
-            heir = parse_address(reply[4], reply[5]) if len(reply) == 6 else None
-        except MessageError:
-            return
-        if epoch != value.epoch or reply[1] != value.leader_id.encode():
-            return
-        if heir is not None:
-            self.tenure.lease.release(value.epoch, value.leader_id)
-            if self.tenure.released_ms is None:
-                self.tenure.released_ms = now_ms
-            self.drive.released(heir, now_ms)
-        elif ttl_ms and self.tenure.may_grant(now_ms):
-            granted = self.tenure.lease.grant(value.epoch, value.leader_id, ttl_ms, now_ms)
-            self.tenure.released_ms = None
-            if granted and node.wires.usable:
-                self._renew(node, value, token)
-
-    def _tell_epoch(self, node: Node) -> None:
-        """Make a node of ours be what the register says: lead, or follow, or just know the
-        epoch.
-        """
-        value = self.tenure.register
-        if value is None or not value.leader_id or not node.lease_capable or not node.wires.usable:
-            return
-        message = LeaseEpoch(self.config.name, value.epoch, value.leader_id, value.address)
-        self.context.links.send(node.wires.link, message.encode())
-
-    def tell_epoch(self, now_ms: float) -> None:
-        """The register changed: tell every node of ours, and ask for the lease at once."""
-        for node in (self.node, *self.replicas.values()):
-            self._tell_epoch(node)
-        self.poll_soon()
-        self._poll_lease(now_ms)
-
-    def _epoch_mismatch(self, node: Node) -> bool:
-        value = self.tenure.register
-        if value is None or not value.leader_id or not node.lease_capable:
-            return False
-        leads = node.node_id == value.leader_id
-        return node.lease_epoch < value.epoch or leads != (node.role == "master")
-
-    def _start_register(self, now_ms: float) -> None:
-        """Write the very first value: the configured master, seen to lead, is the leader.
-
-        Sentinels wait for each other in the order of their ids, so that one of them does it.
-        """
-        node, tenure = self.node, self.tenure
-        if tenure.register is not None or tenure.changing or self.drive.active:
-            return
-        if tenure.peer_drives(now_ms):
-            return
-        if node.role != "master" or node.info_ms is None or "s_down" in node.flags:
-            return
-        rank = self.rank
-        wait_ms = constants.REGISTER_INIT_STEP_MS * (1 + rank)
-        if now_ms - max(self._born_ms, tenure.busy_until_ms) < wait_ms:
-            return
-        epoch = node.lease_epoch + 1 if node.lease_epoch else 0
-        value = RegisterValue(max(epoch, self.config_epoch), node.node_id, node.address)
-        tenure.change(value, 2_000, now_ms)
-        self._born_ms = now_ms + constants.REGISTER_INIT_STEP_MS * rank
-
-    def _is_impostor(self, node: Node) -> bool:
-        """Another node answers at the leader's address, or the leader without its memory.
-
-        It may have lost its history: its followers must not take an empty data set from it.
-        """
-        value = self.tenure.register
-        if value is None or not value.leader_id or node.info_ms is None:
-            return False
-        return node.address == value.address and node.node_id != value.leader_id
-
-    def _accept_new_identity(self, now_ms: float) -> None:
-        """Name the node at the leader's address leader again under its new id.
-
-        Done at once where the register knows no id (a stock server was replaced by one of ours),
-        and where there is nobody else to lead.
-        """
-        node, tenure = self.node, self.tenure
-        value = tenure.register
-        if value is None or tenure.changing or self.drive.active or node.info_ms is None:
-            return
-        if tenure.peer_drives(now_ms):
-            return
-        if node.address != value.address or now_ms < tenure.busy_until_ms:
-            return
-        returned_ms = tenure.released_ms
-        since_ms = node.impostor_ms if returned_ms is None else returned_ms
-        if returned_ms is None and (node.role != "master" or node.node_id == value.leader_id):
-            return
-        if value.leader_id:
-            patience_ms = 2 * self.config.down_after_ms
-            if now_ms - since_ms < patience_ms or not self.drive.hopeless(now_ms):
-                return
-        self.context.raise_epoch(max(self.context.current_epoch, node.lease_epoch, value.epoch) + 1)
-        renewed = RegisterValue(self.context.current_epoch, node.node_id, node.address)
-        tenure.withhold(constants.REGISTER_INIT_STEP_MS, now_ms)
-        tenure.change(renewed, constants.CONFIG_SETTLE_MS, now_ms)
-
-    def _finish_undecided(self, now_ms: float) -> None:
-        """Complete a change whose driver went silent: propose what our acceptor holds."""
-        tenure = self.tenure
-        value = tenure.undecided
-        if value is None or tenure.changing or self.drive.active or tenure.peer_drives(now_ms):
-            return
-        if now_ms - tenure.accepted_ms < constants.REGISTER_ROUND_MS + self._chance_ms:
-            return
-        self._chance_ms = self.context.by_chance(constants.PEER_DRIVES_MS)
-        tenure.accepted_ms = now_ms
-        tenure.change(value, constants.CONFIG_SETTLE_MS, now_ms)
-
-    def register_tick(self, now_ms: float) -> None:
-        """Collect the outcome of a change that no failover waits for."""
-        result = self.tenure.tick(now_ms)
-        if result is not None:
-            self.drive.register_answered(result, now_ms)
-            self.tell_epoch(now_ms)
-
-    def _settle_config(self, now_ms: float) -> None:
-        """The register names a leader whom nobody announced (its driver is gone): make it so."""
-        value = self.tenure.register
-        if value is None or self.drive.active or value.epoch <= self.config_epoch:
-            return
-        node = self.leader_node()
-        leads = node is not None and node.role == "master" and node.info_ms is not None
-        if not leads and now_ms - self.tenure.learned_ms < constants.CONFIG_SETTLE_MS:
-            return
-        self.config_epoch = value.epoch
-        self.context.changed()
-        if not self.context.same(value.address, self.node.address):
-            self.switch_to(value.address, "observer", now_ms)
-        self.tell_epoch(now_ms)
-
     # What nodes report.
 
     def _informed(self, node: Node, raw: bytes, now_ms: float) -> None:
@@ -500,6 +300,7 @@ class Watch:
         if role == "slave":
             self._note_following(node, report, now_ms)
         node.link_down_ms = report.link_down_ms
+        node.repl_offset = report.repl_offset
         node.info_ms = now_ms
         if role != node.role:
             node.role, node.role_ms = role, now_ms
@@ -523,6 +324,18 @@ class Watch:
         if node.node_id != report.node_id:
             node.impostor_ms = now_ms
         node.node_id, node.lease_epoch = report.node_id, report.lease_epoch
+        if node.kind == "slave" and report.node_id:
+            self._drop_moved(node)
+
+    def _drop_moved(self, node: Node) -> None:
+        """The same node answers at another address now: what is known of the old one goes."""
+        for address, other in list(self.replicas.items()):
+            moved = other is not node and other.node_id == node.node_id and "s_down" in other.flags
+            if moved and not other.wires.connected:
+                self._hang_up(other)
+                del self.replicas[address]
+                self.publish("-slave-moved", other, f" to {node.address}", warning=False)
+                self.context.changed()
 
     def _note_following(self, node: Node, report: InfoReport, now_ms: float) -> None:
         told = (report.master_host, report.master_port)
@@ -531,7 +344,6 @@ class Watch:
             node.config_change_ms = now_ms
         node.link_up = report.link_up
         node.priority = report.priority
-        node.repl_offset = report.repl_offset
         node.announced = report.announced
 
     def follows(self, node: Node, leader: Address) -> bool:
@@ -539,8 +351,8 @@ class Watch:
         return self.context.same(Address(node.master_host, node.master_port), leader)
 
     def _mend_role(self, node: Node, now_ms: float) -> None:
-        if self._epoch_mismatch(node) and not self.drive.active:
-            self._tell_epoch(node)
+        if self.lending.mismatch(node) and not self.drive.active:
+            self.lending.tell(node)
         if node is self.node or self.drive.active or not self._master_looks_sane(now_ms):
             return
         wait_ms = 4 * self.context.timings.publish_period_ms
@@ -595,11 +407,12 @@ class Watch:
         if node is self.node:
             if node.role == "slave" and not self._promotable_by_register(node):
                 wrong_ms = now_ms - node.role_ms
-            if self._is_impostor(node):
+            if self.settling.is_impostor(node):
                 silent_ms = max(silent_ms, now_ms - node.impostor_ms)
             if "reboot" in node.flags:
                 reboot_ms = now_ms - node.reboot_ms
-        down = subjectively_down(
+        restarted = node is self.node and "restarted" in node.flags
+        down = restarted or subjectively_down(
             Signs(silent_ms, wrong_ms, reboot_ms),
             self.config.down_after_ms,
             timings.info_period_ms,
@@ -773,6 +586,15 @@ class Watch:
         if not peer.wires.usable:
             return
 
+        self._ask_register(peer, hello)
+
+    def ask_register(self) -> None:
+        """Ask all peers what the register holds: somebody knows more than we do."""
+        for peer in self.sentinels.values():
+            if peer.wires.usable:
+                self._ask_register(peer, None)
+
+    def _ask_register(self, peer: Node, hello: Hello | None) -> None:
         def answered(reply: RespValue, at_ms: float) -> None:
             self._register_told(peer, hello, reply, at_ms)
 
@@ -782,20 +604,22 @@ class Watch:
             answered,
         )
 
-    def _register_told(self, peer: Node, hello: Hello, reply: RespValue, now_ms: float) -> None:
+    def _register_told(
+        self, peer: Node, hello: Hello | None, reply: RespValue, now_ms: float
+    ) -> None:
         """A peer that knows the register tells it; a stock sentinel is believed by its hello."""
-        if isinstance(reply, tuple) and len(reply) == 6 and reply[0] == b"VALUE":
+        if isinstance(reply, tuple) and len(reply) == 1 + VALUE_FIELDS and reply[0] == b"VALUE":
             try:
                 value = parse_value(reply[1:])
             except MessageError:
                 return
-            if value is None or value.epoch < hello.config_epoch:
+            if value is None or (hello is not None and value.epoch < hello.config_epoch):
                 return
             if self.tenure.learn(value, now_ms):
-                self.tell_epoch(now_ms)
+                self.lending.tell_all(now_ms)
         elif not isinstance(reply, WireError):
             return
-        if hello.config_epoch > self.config_epoch:
+        if hello is not None and hello.config_epoch > self.config_epoch:
             self._adopt(peer, hello, now_ms)
 
     def _adopt(self, peer: Node, hello: Hello, now_ms: float) -> None:
@@ -805,7 +629,7 @@ class Watch:
         if not self.context.same(hello.leader, self.node.address):
             self.publish("+config-update-from", peer)
             self.switch_to(hello.leader, "observer", now_ms)
-        self.tell_epoch(now_ms)
+        self.lending.tell_all(now_ms)
 
     # Who is who.
 

@@ -22,12 +22,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 #: More for a longer look: the figure that the README quotes was taken with 100.
 FAILOVERS = int(os.environ.get("TEST_FAILOVERS", "5"))
+RESTARTS = int(os.environ.get("TEST_RESTARTS", "2"))
 WRITERS = 8
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path, OURS, OUR_SENTINEL) as cluster:
+    with Cluster(tmp_path, OURS, OUR_SENTINEL, extra=('save ""',)) as cluster:
         leader = cluster.nodes[0]
         wait_for(lambda: leader.info()["lease_managed"] == 1, "the leader to be under a lease")
         yield cluster
@@ -115,7 +116,30 @@ def test_a_node_that_led_boots_read_only_until_sentinels_confirm_it(cluster: Clu
         leader.client().set("x", "1")
     for one in cluster.sentinels:
         one.start()
-    wait_for(lambda: leader.client().set("x", "1"), "the leader to be confirmed")
+
+    def writes() -> bool:
+        return bool(cluster.by_port(cluster.leader_port()).client().set("x", "1"))
+
+    wait_for(writes, "a node with the history to lead")
+
+
+def test_a_leader_that_comes_back_empty_at_once_takes_nothing_from_its_followers(
+    cluster: Cluster,
+) -> None:
+    leader = cluster.by_port(cluster.leader_port())
+    leader.client().set("kept", "1")
+    wait_for(lambda: all(one.client().get("kept") for one in cluster.nodes), "all to have it")
+    for _ in range(RESTARTS):
+        leader = cluster.by_port(cluster.leader_port())
+        followers = [node for node in cluster.nodes if node is not leader]
+        leader.kill()
+        leader.start()
+        until = time.monotonic() + 10
+        while cluster.leader_port() == leader.port and time.monotonic() < until:
+            assert all(one.client().get("kept") == "1" for one in followers)
+        new = cluster.wait_for_new_leader(leader.port)
+        cluster.wait_for_followers(new)
+        assert all(one.client().get("kept") == "1" for one in cluster.nodes)
 
 
 class Writer(threading.Thread):

@@ -90,6 +90,56 @@ class OneVotePerEpoch:
             )
 
 
+class Survival:
+    """In-sync: an acknowledged write is in the log of whoever leads later, as long as one of those
+    that had it lives on and was a member when that reign began.
+    """
+
+    def __init__(self, nodes: list[DataNode]) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._holders: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._reign: tuple[str, int, int] | None = None
+        self._sets: dict[tuple[int, int], tuple[str, ...]] = {}
+
+    def persisted(self, state: SentinelState) -> None:
+        """A sentinel's whole state: the values of the register are collected."""
+        value = state.masters[0].register
+        if value is not None:
+            self._sets[value.place] = value.in_sync
+
+    def acknowledged(self, node: DataNode, entry: int) -> None:
+        """`node` acknowledges a write now."""
+        members = node.in_sync.confirmed
+        self._holders[entry] = tuple(
+            (one.name, one.life) for one in self._nodes.values() if one.member in members
+        )
+        reign = (node.name, node.life, node.lease.state.epoch)
+        if reign != self._reign:
+            self._reign = reign
+            self.check(node)
+
+    def check(self, leader: DataNode) -> None:
+        """Nothing that could have survived is missing in its log."""
+        present = set(leader.log)
+        epoch = leader.lease.state.epoch
+        before = max((place for place in self._sets if place[0] < epoch), default=None)
+        members = self._sets[before] if before is not None else ()
+        for entry, holders in self._holders.items():
+            if entry in present:
+                continue
+            alive = [
+                name
+                for name, life in holders
+                if self._nodes[name].alive
+                and self._nodes[name].life == life
+                and (self._nodes[name].member in members or name == leader.name)
+            ]
+            if alive:
+                raise ViolationError(
+                    "in-sync write lost", f"{leader.name} leads without {entry}, which {alive} had"
+                )
+
+
 def unsettled(nodes: list[DataNode], sentinels: list[SentinelNode]) -> str:
     """Why the cluster has not converged yet; "" once it has."""
     leaders = [node for node in nodes if node.follows is None]

@@ -14,6 +14,7 @@ from tests.sim.checkers import (
     OneLeaderPerEpoch,
     OneVotePerEpoch,
     OneWriter,
+    Survival,
     ViolationError,
     unsettled,
 )
@@ -82,6 +83,14 @@ class Cluster:
         options = self.options
         self.leaders = OneLeaderPerEpoch()
         votes, writer = OneVotePerEpoch(), OneWriter(self.nodes)
+        self.survival = Survival(self.nodes)
+
+        def acknowledged(node: DataNode, entry: int) -> None:
+            writer.acknowledged(node, entry)
+            if options.in_sync:
+                self.writes += 1
+                self.survival.acknowledged(node, entry)
+
         by_address: dict[Address, Process] = {one.address: one for one in self.nodes}
         by_address |= {one.address: one for one in self.sentinels}
         config = MasterConfig(
@@ -97,7 +106,7 @@ class Cluster:
             node.nodes = {one.address: one for one in self.nodes}
             node.disk_follows = None if node is self.nodes[0] else addresses[0]
             node.role_told = self.leaders.role_told
-            node.acknowledged = writer.acknowledged
+            node.acknowledged = acknowledged
         for sentinel in self.sentinels:
             sentinel.reach = by_address
             masters = (MasterState(config, config.address),)
@@ -110,6 +119,7 @@ class Cluster:
     def _persisted(self, sentinel: SentinelNode, state: SentinelState) -> None:
         """A sentinel made a promise durable: the worst moment to lose power is just after."""
         self.leaders.persisted(sentinel, state)
+        self.survival.persisted(state)
         chance = self.world.chance
         if not self._hurting or chance.random() >= self.options.crash_after_persist_odds:
             return
@@ -229,6 +239,8 @@ class Cluster:
         self._writing = False
         self._until(lambda: not unsettled(self.nodes, self.sentinels), CONVERGE_MS, "not converged")
         world.tell("converged")
+        if options.in_sync:
+            self.survival.check(next(node for node in self.nodes if node.follows is None))
 
     def _until(self, condition: object, within_ms: float, what: str) -> None:
         assert callable(condition)

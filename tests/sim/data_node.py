@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from replication.failover.actions import Lead, PersistLease, Reply, Yield
-from replication.failover.cluster_view import Address, LeaseState
+from replication.failover.cluster_view import Address, LeaseState, member_id
 from replication.failover.events import (
     LeaseAsked,
     LeaseEvent,
@@ -17,11 +17,14 @@ from replication.failover.events import (
     RoleChanged,
     WireError,
 )
+from replication.failover.in_sync import InSyncSet, InSyncSettings
 from replication.failover.lease import LeaderLease
 from tests.sim.options import Options
 from tests.sim.world import Conn, Process, World
 
 REPLICATE_MS = 60.0
+#: A follower that has not asked for so long is not online.
+ONLINE_MS = 400.0
 HELLO = b"__sentinel__:hello"
 
 
@@ -44,14 +47,23 @@ class DataNode(Process):
     def started(self) -> None:
         self.log = list(self.disk_log) if self.options.keeps_log else []
         self.follows = self.disk_follows
+        self.run_id = f"{self.life:08d}{self.name:0>32}"
         self.lease = LeaderLease(
             self.disk_lease,
-            f"boot{self.life}",
+            self.run_id,
             self.follows is None,
             self.options.lease_ttl_ms,
         )
+        self.member = member_id(self.disk_lease.node_id, self.run_id)
+        settings = InSyncSettings(self.options.min_in_sync, self.options.in_sync_timeout_ms)
+        self.in_sync = InSyncSet(self.member, settings)
+        self.reign = -1
         self.heard_leader_ms = -1e9
         self.follower_offsets: dict[Address, int] = {}
+        self.acked: dict[str, tuple[int, float]] = {}
+        self.pending: list[int] = []
+        self.question = self.applied = 0
+        self.heard: dict[str, int] = {}
         self.handing_over: tuple[Address, float] | None = None
         self._requests: dict[int, Callable[[RespValue], None]] = {}
         self._request = 0
@@ -66,19 +78,62 @@ class DataNode(Process):
         return "lease" in self.options.without or self.lease.writable(self.clock())
 
     def write(self, entry: int) -> bool:
-        """A client's write; True if acknowledged."""
+        """A client's write; True if acknowledged at once (in-sync: later, by `_release`)."""
         if not self.can_acknowledge():
             return False
+        if self.options.in_sync and not self.in_sync.enough(self._online()):
+            return False
         self.log.append(entry)
-        self.acknowledged(self, entry)
         if self.options.keeps_log:
             self.disk_log.append(entry)
+        if self.options.in_sync:
+            self.pending.append(entry)
+            self._release()
+            return False
+        self.acknowledged(self, entry)
         return True
+
+    # The in-sync set.
+
+    def _online(self) -> dict[str, int]:
+        """Member -> acknowledged, of the followers heard of lately."""
+        now = self.clock()
+        return {one: at for one, (at, ms) in self.acked.items() if now - ms < ONLINE_MS}
+
+    def _release(self) -> None:
+        """Acknowledge what every member has, and ask for the set that is wanted."""
+        if not self.options.in_sync or self.follows is not None:
+            return
+        end = len(self.log)
+        owed = end if self.pending else 0
+        self.lease.want = self.in_sync.update(self._online(), end, owed, self.clock())
+        while self.pending and end - len(self.pending) < self.in_sync.released:
+            if not self.can_acknowledge() and self.handing_over is None:
+                self.pending.clear()
+                return
+            if not self.lease.writable(self.clock()) and "lease" not in self.options.without:
+                self.pending.clear()
+                return
+            self.acknowledged(self, self.pending.pop(0))
+
+    def _note_register(self) -> None:
+        """What the lease was told of the set; a new reign begins with everything unconfirmed."""
+        epoch, version, members = self.lease.register
+        if self.follows is not None:
+            self.pending.clear()
+            return
+        if epoch != self.reign:
+            self.reign = epoch
+            self.pending.clear()
+            self.in_sync.begin(len(self.log))
+        self.in_sync.learn(version, members)
+        self.lease.want = self.in_sync.want
 
     # Replication: the follower asks, the leader sends what is missing.
 
     def _replicate(self) -> None:
         self.later(REPLICATE_MS, self._replicate)
+        self._release()
         if self.handing_over is not None:
             self._hand_over()
         leader = self.nodes.get(self.follows) if self.follows else None
@@ -86,7 +141,9 @@ class DataNode(Process):
             return
         asked = self.follows
         offset, last = len(self.log), self.log[-1] if self.log else -1
-        self._datagram(leader, lambda: leader.serve(self, asked, offset, last))
+        self.question += 1
+        question = (self.member, self.question)
+        self._datagram(leader, lambda: leader.serve(self, asked, offset, last, question))
 
     def _datagram(self, target: DataNode, call: Callable[[], None]) -> None:
         world = self.world
@@ -95,19 +152,38 @@ class DataNode(Process):
         life = target.life
         world.after(world.delay_ms(), lambda: target.run(life, call))
 
-    def serve(self, follower: DataNode, asked: Address | None, offset: int, last: int) -> None:
+    def serve(
+        self,
+        follower: DataNode,
+        asked: Address | None,
+        offset: int,
+        last: int,
+        question: tuple[str, int],
+    ) -> None:
         """Answer a follower with the missing tail, or with everything where histories differ."""
+        if not self.lease.may_serve or (self.follows is not None and not self.link_up):
+            return
         same = offset <= len(self.log) and (offset == 0 or self.log[offset - 1] == last)
+        if question[1] <= self.heard.get(question[0], 0):
+            return
+        self.heard[question[0]] = question[1]
         if same:
             self.follower_offsets[follower.address] = offset
+            self.acked[question[0]] = (offset, self.clock())
+            self._release()
         start = offset if same else 0
         tail = self.log[start:]
-        self._datagram(follower, lambda: follower.apply(asked, start, tail))
+        self._datagram(follower, lambda: follower.apply(asked, question, start, tail))
 
-    def apply(self, leader: Address | None, start: int, tail: list[int]) -> None:
-        """What the leader sent."""
+    def apply(
+        self, leader: Address | None, question: tuple[str, int], start: int, tail: list[int]
+    ) -> None:
+        """What the leader sent: in the order of the questions, as a stream keeps it."""
         if self.follows != leader or start > len(self.log):
             return
+        if question[0] != self.member or question[1] <= self.applied:
+            return
+        self.applied = question[1]
         self.heard_leader_ms = self.clock()
         if start == 0 or tail:
             self.log[start:] = tail
@@ -140,7 +216,7 @@ class DataNode(Process):
         """PSYNC ... FAILOVER: lead in its place."""
         if self.follows != leader.address:
             return
-        self.set_role(None)
+        self.set_role(None, handed=True)
         self._datagram(leader, lambda: leader.handed_over(self.address))
 
     def handed_over(self, heir: Address) -> None:
@@ -149,15 +225,17 @@ class DataNode(Process):
             self.handing_over = None
             self.set_role(heir)
 
-    def set_role(self, leader: Address | None) -> None:
+    def set_role(self, leader: Address | None, *, handed: bool = False) -> None:
         """REPLICAOF."""
         if self.follows == leader:
             return
         self.follows = self.disk_follows = leader
         self.heard_leader_ms = -1e9
         self.follower_offsets.clear()
+        self.acked.clear()
+        self.reign = -1
         self.world.tell(f"{self.name} {f'follows {leader}' if leader else 'leads'}")
-        self.tell_lease(RoleChanged(leader is None))
+        self.tell_lease(RoleChanged(leader is None, handed))
 
     # The lease machine.
 
@@ -178,6 +256,7 @@ class DataNode(Process):
             elif isinstance(action, Yield):
                 self.handing_over = None
                 self.set_role(action.leader)
+        self._note_register()
 
     # Commands.
 
@@ -246,9 +325,10 @@ class DataNode(Process):
         conn.send(self, lambda: client.heard_hello(conn, payload))
 
     def _info(self) -> bytes:
-        lines = [f"run_id:{self.name:0>32}{self.life:08d}"]
+        lines = [f"run_id:{self.run_id}"]
         if self.follows is None:
             lines.append("role:master")
+            lines.append(f"master_repl_offset:{len(self.log)}")
             for number, address in enumerate(sorted(self.follower_offsets)):
                 lines.append(f"slave{number}:ip={address.host},port={address.port},state=online")
         else:

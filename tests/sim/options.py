@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-RULES = ("lease", "persisted-vote")
+RULES = ("lease", "persisted-vote", "in-sync-check")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Options:
     pause_odds: float
     manual_odds: float
     keeps_log: bool
+    in_sync: bool
+    min_in_sync: int
+    in_sync_timeout_ms: int
     faults_for_ms: int
     without: tuple[str, ...] = ()
 
@@ -40,7 +43,7 @@ class Options:
 def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
     """Options for one run."""
     sentinels = chance.choice((3, 3, 3, 5))
-    return Options(
+    drawn = Options(
         sentinels=sentinels,
         data_nodes=chance.choice((2, 3, 3)),
         quorum=sentinels // 2 + 1,
@@ -59,6 +62,13 @@ def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
         pause_odds=chance.choice((0.0, 0.2)),
         manual_odds=chance.choice((0.0, 0.15)),
         keeps_log=chance.random() < 0.5,
+        in_sync=chance.random() < 0.5,
+        min_in_sync=2,
+        in_sync_timeout_ms=chance.choice((300, 700)),
         faults_for_ms=9_000,
         without=without,
     )
+    if "in-sync-check" in without:
+        # Harm is done where members are alive but silent and others are not: look there.
+        return replace(drawn, in_sync=True, data_nodes=3, pause_odds=0.6, partition_odds=0.5)
+    return drawn

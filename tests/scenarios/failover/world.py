@@ -38,6 +38,9 @@ def calm(nodes: int, sentinels: int, down_after_ms: int, lease_ttl_ms: int) -> O
         pause_odds=0.0,
         manual_odds=0.0,
         keeps_log=True,
+        in_sync=False,
+        min_in_sync=2,
+        in_sync_timeout_ms=500,
         faults_for_ms=0,
     )
 

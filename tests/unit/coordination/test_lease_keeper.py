@@ -55,6 +55,9 @@ class Node:
     def writes_until(self, monotonic_ns: int) -> None:
         self.until_ns = monotonic_ns
 
+    def learned(self, register: Any, epoch: int) -> None:
+        self.register = register
+
     @property
     def node_id(self) -> bytes:
         return self.keeper.info_lines(lambda: True)["lease_node_id"].encode()
@@ -137,6 +140,9 @@ def test_a_node_that_was_under_a_lease_boots_read_only_until_confirmed(
     assert again.until_ns == 0
     assert not again.keeper.writable
     again.grant("s1", "s2")
+    assert not again.keeper.writable
+    for sentinel in ("s1", "s2"):
+        again.renew(sentinel, again.renew(sentinel, epoch=2)[3], epoch=2)
     assert again.keeper.writable
 
 

@@ -30,8 +30,10 @@ HERE, THERE = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 class Node:
     """A data node's lease with the sentinels' half played by hand."""
 
-    def __init__(self, state=None, leading=True, boot="b1"):
+    def __init__(self, state=None, leading=True, boot="b1", restarted=False):
         self.lease = LeaderLease(state or LeaseState("me"), boot, leading, TTL)
+        # The state stands for what this life has learnt, unless it is said to have restarted.
+        self.lease.life_lost = restarted and self.lease.life_lost
         self.requests = 0
         self.actions = []
 
@@ -130,6 +132,28 @@ def test_a_node_once_under_lease_boots_read_only():
     node = Node(LeaseState("me", "main", 7, "me", under_lease=True))
     assert not node.lease.writable(0)
     assert not node.lease.confirmed
+
+
+def test_a_leader_that_restarted_leads_again_only_under_a_new_epoch():
+    node = Node(LeaseState("me", "main", 7, "me", under_lease=True), restarted=True)
+    assert node.renew("a", 0, epoch=7) == (7, b"me", 0, b"restarted")
+    node.grant("a", 1, epoch=8)
+    node.grant("b", 1, epoch=8)
+    assert node.lease.writable(2)
+
+
+def test_a_leader_that_restarted_as_a_follower_does_not_lead_in_its_old_epoch():
+    node = Node(LeaseState("me", "main", 7, "me", under_lease=True), False, restarted=True)
+    node.ask("EPOCH", "main", 7, "me", HERE.host, HERE.port)
+    assert not any(isinstance(one, Lead) for one in node.actions)
+
+
+def test_a_leader_asks_for_an_in_sync_set_with_its_lease_and_learns_the_registers():
+    node = leased_node()
+    node.lease.want = (0, ("me.1", "b.1"))
+    assert node.renew("a", 7)[4:] == (b"0", b"me.1,b.1")
+    node.ask("EPOCH", "main", 1, "me", HERE.host, HERE.port, 1, "b.1,me.1", "-", now=8)
+    assert node.lease.register == (1, 1, ("b.1", "me.1"))
 
 
 def test_what_is_believed_of_an_epoch_is_durable_before_the_reply():

@@ -78,7 +78,8 @@ def test_the_rule_of_epochs():
     assert may_replace(ONE, TWO)
     assert not may_replace(TWO, ONE)
     assert not may_replace(ONE, RegisterValue(1, "b", B))
-    assert may_replace(ONE, RegisterValue(1, "a", A, ("a",)))
+    assert may_replace(ONE, RegisterValue(1, "a", A, ("a",), 1))
+    assert not may_replace(ONE, RegisterValue(1, "a", A, ("a",)))
 
 
 class Group:
