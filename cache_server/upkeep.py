@@ -41,7 +41,7 @@ class Upkeep:
         self.memory = MemoryGauge(_counter())
         loop, config, keyspace = server.loop, server.config, server.keyspace
         self.lazy_free = LazyFree(loop.call_soon, clock_us)
-        self.expiry = ActiveExpiry(keyspace, config, clock_us, server.propagation.finish_unit)
+        self.expiry = ActiveExpiry(keyspace, config, clock_us, server.dispatcher.finish_unit)
         self.eviction = Eviction(
             keyspace, config, self.counted_bytes, clock_us, self._evicted, loop.call_soon
         )

@@ -60,8 +60,11 @@ def _digest(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _digest_value(ctx: Any, args: list[bytes]) -> Any:
-    values = [ctx.db.peek(key) for key in args[2:]]
-    return [Status(shown(0 if value is None else value_digest(value))) for value in values]
+    entries = [ctx.db.find(key) for key in args[2:]]
+    return [
+        Status(shown(0 if entry is None else value_digest(entry.value, entry.expire_ms != 0)))
+        for entry in entries
+    ]
 
 
 def _corrupt(ctx: Any, args: list[bytes]) -> Any:

@@ -12,7 +12,7 @@ from cache_server.wire.replies import Status
 def help_reply(container: str, *lines: str) -> list[Status]:
     """The usage of a container: lines of `SUBCOMMAND args`, each followed by its explanation."""
     title = f"{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-    texts = [title, *lines, "HELP", "    Print this help."]
+    texts = [title, *lines, "HELP", "    Prints this help."]
     return [Status(text.encode()) for text in texts]
 
 

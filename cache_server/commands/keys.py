@@ -297,7 +297,7 @@ def swap_databases(one: Any, two: Any) -> None:
     one.expire_cursor, two.expire_cursor = two.expire_cursor, one.expire_cursor
     for db in (one, two):
         for key in list(db.blocked):
-            if key in db.table:
+            if key in db.table or key in db.relied_on:
                 db.ready(key)
 
 

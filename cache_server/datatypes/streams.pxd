@@ -7,6 +7,7 @@ cdef class Node:
     cdef public list ids
     cdef public list fields
     cdef public Py_ssize_t size_bytes
+    cdef public Py_ssize_t gone
 
 @cython.final
 cdef class Stream:
@@ -15,12 +16,13 @@ cdef class Stream:
     cdef public object last_id
     cdef public object max_deleted_id
     cdef public object entries_added
-    cdef public list groups
+    cdef public dict groups
 
     @cython.locals(node=Node, size=Py_ssize_t, word=bytes)
     cpdef append(self, entry_id, list fields, Py_ssize_t entries_max=*, Py_ssize_t bytes_max=*)
     @cython.locals(low=Py_ssize_t, high=Py_ssize_t, middle=Py_ssize_t, node=Node)
     cdef Py_ssize_t _node_of(self, entry_id) except -1
+    cpdef bint has(self, entry_id) except *
 
 cpdef bytes format_id(entry_id)
 @cython.locals(stream=Stream, at=Py_ssize_t, words=Py_ssize_t)

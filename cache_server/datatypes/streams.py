@@ -8,7 +8,8 @@ node only.
     nodes  [ ids 5-0 5-1 9-0 ] [ ids 9-1 12-0 ]        first ids ascend; each node is sorted
            [ f,v f,v f,v     ] [ f,v  f,v     ]
 
-Unlike other values a stream may be empty: it remembers its last id.
+Unlike other values a stream may be empty: it remembers its last id, and its consumer groups
+(`stream_groups`; their commands are in `stream_group_commands`, reading in `stream_reading`).
 
 Invariants: ids ascend over all nodes; no node is empty; `length` is the number of entries;
 `last_id` and `entries_added` never fall; no id above `last_id` exists.
@@ -18,7 +19,7 @@ Source: https://redis.io/docs/latest/commands/?group=stream.
 
 from __future__ import annotations
 
-import copy
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from sys import getsizeof
@@ -28,9 +29,10 @@ from cache_server import client as states
 from cache_server.commands.table import Command
 from cache_server.datatypes.arguments import parse_integer
 from cache_server.datatypes.sampling import bytes_memory
-from cache_server.errors import CommandError, syntax_error, wrong_arity
+from cache_server.datatypes.stream_groups import UNKNOWN, Group
+from cache_server.errors import CommandError, no_such_key, syntax_error, wrong_arity
 from cache_server.keyspace.database import NOTIFY_STREAM
-from cache_server.wire.replies import NULL_ARRAY
+from cache_server.wire.replies import NULL_ARRAY, OK
 
 _PART_MAX = 2**64 - 1
 ID_MAX = 2**128 - 1
@@ -44,16 +46,21 @@ _TRIM_NODES = 100
 _TRIM_ENTRIES_DEFAULT = 10_000
 _TRIM_ENTRIES_MAX = 1_000_000
 
+_ID_CHARS_MAX = 128
+_UNSIGNED = re.compile(rb"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _INVALID_ID = b"ERR Invalid stream ID specified as stream command argument"
 
 
 class Node:
-    """A run of entries: `fields[i]` (field, value, field, value, ...) belongs to `ids[i]`."""
+    """A run of entries: `fields[i]` (field, value, field, value, ...) belongs to `ids[i]`.
+
+    `gone` entries were deleted: as in Redis, they still count where the node's size is limited."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.fields: list[list[bytes]] = []
         self.size_bytes = 0
+        self.gone = 0
 
 
 class Stream:
@@ -69,8 +76,7 @@ class Stream:
         self.last_id = 0
         self.max_deleted_id = 0
         self.entries_added = 0
-        #: what a snapshot said of consumer groups, kept for the next snapshot
-        self.groups: list[Any] = []
+        self.groups: dict[bytes, Group] = {}
         for entry_id, fields in entries:
             self.append(entry_id, fields)
 
@@ -81,6 +87,11 @@ class Stream:
     def first_id(self) -> int:
         """The lowest id present, 0 in an empty stream."""
         return self.nodes[0].ids[0] if self.nodes else 0
+
+    @property
+    def newest_id(self) -> int:
+        """The highest id present, 0 in an empty stream."""
+        return self.nodes[-1].ids[-1] if self.nodes else 0
 
     def items(self) -> Iterator[tuple[int, list[bytes]]]:
         """(id, fields and values) in ascending order. Not for use while entries change."""
@@ -94,10 +105,11 @@ class Stream:
         twin.last_id = self.last_id
         twin.max_deleted_id = self.max_deleted_id
         twin.entries_added = self.entries_added
-        twin.groups = copy.deepcopy(self.groups)
+        twin.groups = {name: group.copy() for name, group in self.groups.items()}
         for node in self.nodes:
             other = Node()
-            other.ids, other.fields, other.size_bytes = node.ids[:], node.fields[:], node.size_bytes
+            other.ids, other.fields = node.ids[:], node.fields[:]
+            other.size_bytes, other.gone = node.size_bytes, node.gone
             twin.nodes.append(other)
         return twin
 
@@ -111,7 +123,8 @@ class Stream:
             total += getsizeof(node) + getsizeof(node.ids) + getsizeof(node.fields)
             for fields in node.fields:
                 total += 48 + getsizeof(fields) + sum(map(bytes_memory, fields))
-        return getsizeof(self) + (total * self.length // seen if seen else 0)
+        groups = sum(group.memory_bytes() for group in self.groups.values())
+        return getsizeof(self) + groups + (total * self.length // seen if seen else 0)
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -132,7 +145,7 @@ class Stream:
         node = self.nodes[len(self.nodes) - 1] if self.nodes else None
         if (
             node is None
-            or (entries_max and len(node.ids) >= entries_max)
+            or (entries_max and len(node.ids) + node.gone >= entries_max)
             or (bytes_max and node.size_bytes + size > bytes_max)
         ):
             node = Node()
@@ -153,7 +166,7 @@ class Stream:
         place = bisect_left(node.ids, entry_id)
         if place == len(node.ids) or node.ids[place] != entry_id:
             return False
-        node.size_bytes -= sum(map(len, node.fields[place]))
+        node.gone += 1
         del node.ids[place]
         del node.fields[place]
         if not node.ids:
@@ -176,7 +189,7 @@ class Stream:
         if self.nodes and not trimming.approximate:
             node = self.nodes[0]
             excess = trimming.excess(self.length - dropped, node.ids)
-            node.size_bytes -= sum(len(word) for fields in node.fields[:excess] for word in fields)
+            node.gone += excess
             del node.ids[:excess]
             del node.fields[:excess]
             dropped += excess
@@ -210,6 +223,39 @@ class Stream:
                 start = max(start, stop - (count - len(found)))
             found += list(zip(node.ids[start:stop], node.fields[start:stop]))[::-1]
         return found
+
+    def has(self, entry_id: int) -> bool:
+        """Whether the entry is there."""
+        index = self._node_of(entry_id)
+        if index == len(self.nodes):
+            return False
+        ids = self.nodes[index].ids
+        return ids[bisect_left(ids, entry_id)] == entry_id
+
+    # -- what groups count ---------------------------------------------------------------------
+
+    def deleted_ahead(self) -> int:
+        """The highest id deleted among the entries that remain; -1 where none was.
+
+        What is above it was added without gaps, so that entries can be counted from there."""
+        if not self.nodes or not self.max_deleted_id or self.first_id > self.max_deleted_id:
+            return -1
+        return self.max_deleted_id
+
+    def entries_up_to(self, entry_id: int) -> int:
+        """How many entries up to this id were ever added; UNKNOWN where that cannot be told."""
+        if not self.entries_added:
+            return 0
+        if entry_id == self.last_id or (not self.nodes and entry_id < self.last_id):
+            return self.entries_added
+        if entry_id > self.last_id:
+            return UNKNOWN
+        first = self.first_id
+        if self.max_deleted_id and self.max_deleted_id >= first:
+            return UNKNOWN
+        if entry_id <= first:
+            return self.entries_added - self.length + int(entry_id == first)
+        return UNKNOWN
 
     def _node_of(self, entry_id: int) -> int:
         """The first node whose last id is not below `entry_id`; their number if there is none."""
@@ -250,9 +296,14 @@ def format_id(entry_id: int) -> bytes:
 
 
 def _part(word: bytes) -> int:
-    if not word.isdigit() or len(word) > 20 or int(word) > _PART_MAX:
+    if word.isdigit() and len(word) < 20:
+        return int(word)
+    # What C's strtoull takes is taken: spaces, a sign (a negative number wraps around), zeros.
+    spelled = _UNSIGNED.fullmatch(word)
+    number = int(spelled[2]) if spelled is not None and len(word) < _ID_CHARS_MAX else ID_MAX
+    if spelled is None or number > _PART_MAX or word[:1] == b"-":
         raise CommandError(_INVALID_ID)
-    return int(word)
+    return number if spelled[1] != b"-" else -number & _PART_MAX
 
 
 def parse_id(word: bytes, sequence: int = 0) -> int:
@@ -261,13 +312,13 @@ def parse_id(word: bytes, sequence: int = 0) -> int:
     return _part(first) << 64 | (_part(second) if dash else sequence)
 
 
-def _parse_end(word: bytes, high: bool) -> int:
+def parse_end(word: bytes, high: bool) -> int:
     """An end of a range: `-`, `+`, an id or part of one, `(` before it to exclude it."""
     if word == b"-":
         return 0
     if word == b"+":
         return ID_MAX
-    excluded = word[:1] == b"("
+    excluded = len(word) > 1 and word[:1] == b"("
     entry_id = parse_id(word[1:] if excluded else word, _PART_MAX if high else 0)
     if not excluded:
         return entry_id
@@ -460,6 +511,56 @@ def xdel_command(ctx: Any, args: list[bytes]) -> int:
     return deleted
 
 
+def xsetid_command(ctx: Any, args: list[bytes]) -> Any:
+    """XSETID key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]"""
+    last_id, added, deleted_id = parse_id(args[2]), -1, 0
+    for index in range(3, len(args), 2):
+        option = args[index].lower()
+        if option not in (b"entriesadded", b"maxdeletedid") or index + 1 == len(args):
+            raise syntax_error()
+        if option == b"entriesadded":
+            added = parse_integer(args[index + 1])
+            if added < 0:
+                raise CommandError(b"ERR entries_added must be positive")
+            continue
+        deleted_id = parse_id(args[index + 1])
+        if last_id < deleted_id:
+            raise CommandError(
+                b"ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
+            )
+    stream: Stream | None = ctx.db.write_as(args[1], Stream)
+    if stream is None:
+        raise no_such_key()
+    if last_id < stream.newest_id:
+        raise CommandError(
+            b"ERR The ID specified in XSETID is smaller than the target stream top item"
+        )
+    if stream.nodes and 0 <= added < stream.length:
+        raise CommandError(
+            b"ERR The entries_added specified in XSETID is smaller than the target stream length"
+        )
+    stream.last_id = last_id
+    if added >= 0:
+        stream.entries_added = added
+    stream.max_deleted_id = deleted_id or stream.max_deleted_id
+    note(ctx, args[1], b"xsetid")
+    return OK
+
+
+def changing(db: Any, key: bytes) -> Stream | None:
+    """The stream for a command that counts as reading it and changes its groups."""
+    stream: Stream | None = db.read_as(key, Stream)
+    if stream is not None and db.before_write is not None:
+        db.before_write(db, key)
+    return stream
+
+
+def note(ctx: Any, key: bytes, event: bytes) -> None:
+    """A change of what is around the entries: counted and told, but no matter to WATCH."""
+    ctx.keyspace.dirty += 1
+    ctx.db.notify(NOTIFY_STREAM, event, key)
+
+
 def xlen_command(ctx: Any, args: list[bytes]) -> int:
     """XLEN key"""
     stream: Stream | None = ctx.db.read_as(args[1], Stream)
@@ -467,8 +568,8 @@ def xlen_command(ctx: Any, args: list[bytes]) -> int:
 
 
 def _range(ctx: Any, args: list[bytes], back: bool) -> Any:
-    low = _parse_end(args[3 if back else 2], False)
-    high = _parse_end(args[2 if back else 3], True)
+    low = parse_end(args[3 if back else 2], False)
+    high = parse_end(args[2 if back else 3], True)
     count = -1
     for index in range(4, len(args), 2):
         if args[index].lower() != b"count" or index + 1 == len(args):
@@ -568,6 +669,17 @@ COMMANDS = [
             "O(N) with N being the number of elements returned. If N is constant (e.g. always "
             "asking for the first 10 elements with COUNT), you can consider it O(1)."
         ),
+    ),
+    Command(
+        "xsetid",
+        -3,
+        "write denyoom fast",
+        xsetid_command,
+        (1, 1, 1),
+        group="stream",
+        since="5.0.0",
+        summary="An internal command for replicating stream values",
+        complexity="O(1)",
     ),
     Command(
         "xtrim",

@@ -17,11 +17,13 @@ that finds nothing calls `wait_for_keys` again and gets NO_REPLY: the client kee
 
 An attempt is made for the key that is ready and for a value of the type waited for: a key of
 another type leaves the client waiting, and `retry(key)` gives the request to run, reduced to that
-key.
+key. A client that relies on the value that is there (XREADGROUP on a group) waits in `db.relied_on`
+too: the keyspace reports its key also when the value goes, and the client is answered with `gone`.
 
 Invariants: a client has BLOCKED set, STOP_BLOCKED set on its channel, and `client.blocked` not
-None exactly while it is in `waiting`; `db.blocked[key]` is never empty, and its order is that of
-arrival; serving is never entered twice: what becomes ready meanwhile is served by the same loop.
+None exactly while it is in `waiting`; `db.blocked[key]` and `db.relied_on[key]` are never empty,
+and their order is that of arrival; serving is never entered twice: what becomes ready meanwhile is
+served by the same loop.
 
 Source: https://redis.io/docs/latest/commands/blpop/ (section on priority and order of service).
 """
@@ -52,6 +54,7 @@ class Waiting:
         keys: list[bytes],
         retry: Callable[[bytes], list[bytes]] | None,
         on_timeout: Callable[[], Any],
+        gone: CommandError | None = None,
     ) -> None:
         self.client = client
         self.db = client.db
@@ -60,6 +63,7 @@ class Waiting:
         self.keys = keys
         self.retry = retry
         self.on_timeout = on_timeout
+        self.gone = gone
         self.timer: Any = None
 
 
@@ -101,20 +105,22 @@ class Blocking:
         keys: list[bytes],
         timeout_ms: int,
         retry: Callable[[bytes], list[bytes]],
+        gone: CommandError | None = None,
     ) -> Any:
         """Parks the client until one of `keys` holds a `kind`; returns the handler's reply value.
 
         That is NO_REPLY, or the null array for a client that may not wait (inside EXEC and the
         like). `timeout_ms` 0 is for ever; the reply to a timeout is the null array. `retry(key)` is
-        the request to run again when `key` is ready."""
+        the request to run again when `key` is ready; `gone`, where given, the reply when a key does
+        not hold a `kind` any more."""
         if client.blocked is not None:
             return NO_REPLY
         if client.flags & _NEVER_WAITS or client.channel is None:
             return NULL_ARRAY
-        waiting = Waiting(client, kind, list(dict.fromkeys(keys)), retry, _null_array)
-        blocked = client.db.blocked
-        for key in waiting.keys:
-            blocked.setdefault(key, {})[client.id] = waiting
+        waiting = Waiting(client, kind, list(dict.fromkeys(keys)), retry, _null_array, gone)
+        for parked in _registers(waiting):
+            for key in waiting.keys:
+                parked.setdefault(key, {})[client.id] = waiting
         return self._park(waiting, timeout_ms)
 
     def wait(self, client: Any, timeout_ms: int, on_timeout: Callable[[], Any]) -> Any:
@@ -147,12 +153,12 @@ class Blocking:
         client.channel.stop &= ~states.STOP_BLOCKED
         if waiting.timer is not None:
             waiting.timer.cancel()
-        blocked = waiting.db.blocked
-        for key in waiting.keys:
-            clients = blocked[key]
-            del clients[client.id]
-            if not clients:
-                del blocked[key]
+        for parked in _registers(waiting):
+            for key in waiting.keys:
+                clients = parked[key]
+                del clients[client.id]
+                if not clients:
+                    del parked[key]
 
     # -- answering -----------------------------------------------------------------------------
 
@@ -204,7 +210,7 @@ class Blocking:
     # -- serving -------------------------------------------------------------------------------
 
     def key_ready(self, db: Any, key: bytes) -> None:
-        """The keyspace's on_ready: `key` holds something, and somebody waits for it."""
+        """The keyspace's on_ready: somebody waits for `key`, and it holds something or lost it."""
         if (db.index, key) not in self._reported:
             self._reported.add((db.index, key))
             self._dispatcher.ready_keys.append((db, key))
@@ -224,6 +230,9 @@ class Blocking:
             self._serving = False
 
     def _serve_key(self, db: Any, key: bytes) -> None:
+        for waiting in list(db.relied_on.get(key, {}).values()):
+            if type(db.peek(key)) is not waiting.kind:
+                self.unblock(waiting.client, waiting.gone)
         for waiting in list(db.blocked.get(key, {}).values()):
             value = db.peek(key)
             if value is None:
@@ -245,6 +254,12 @@ class Blocking:
                 waiting.cmd.calls -= 1
             else:
                 self._answer(client, reply)
+
+
+def _registers(waiting: Waiting) -> list[dict[bytes, dict[int, Waiting]]]:
+    """Where the client stands in line."""
+    db = waiting.db
+    return [db.blocked] if waiting.gone is None else [db.blocked, db.relied_on]
 
 
 def _null_array() -> Any:

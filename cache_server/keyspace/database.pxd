@@ -35,6 +35,7 @@ cdef class Database:
     cdef public Table volatile
     cdef public dict watched
     cdef public dict blocked
+    cdef public dict relied_on
     cdef public object before_write
     cdef public object expire_cursor
     cdef public object avg_ttl_ms

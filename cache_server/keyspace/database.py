@@ -75,7 +75,7 @@ class Keyspace:
     `now_ms` is the wall clock in Unix ms, set by the server once a pass. Hooks:
     `on_expired(db, key)` after a lazy or active deletion, `on_notify(kind, event, key, db_index)`,
     `on_watched(db, key)` when a watched key changes, `on_ready(db, key)` when a key appears that
-    clients are blocked on."""
+    clients are blocked on, or the value goes that they rely on."""
 
     def __init__(self, count: int = 16, rng: Random | None = None) -> None:
         self.rng = rng if rng is not None else Random()
@@ -117,6 +117,8 @@ class Database:
         #: key -> clients that WATCH it; clients blocked on it (kept by transactions and blocking)
         self.watched: dict[bytes, Any] = {}
         self.blocked: dict[bytes, Any] = {}
+        #: those of `blocked` that are answered, with an error, when the key's value goes
+        self.relied_on: dict[bytes, Any] = {}
         self.before_write: Callable[[Database, bytes], None] | None = None
         #: running sum of the expiries, for INFO's avg_ttl
         self.expire_cursor = 0
@@ -219,6 +221,8 @@ class Database:
             if not keep_ttl:
                 entry.expire_ms = 0
                 self.volatile.discard(key)
+        if self.relied_on and key in self.relied_on:
+            keyspace.on_ready(self, key)
         entry.value = value
         if keyspace.lfu:
             entry.access = keyspace.on_lfu_access(entry.access)
@@ -243,6 +247,8 @@ class Database:
             return False
         if entry.expire_ms:
             self.volatile.discard(key)
+        if self.relied_on and key in self.relied_on:
+            self.keyspace.on_ready(self, key)
         return True
 
     def set_expiry(self, key: bytes, expire_ms: int) -> None:
@@ -287,6 +293,8 @@ class Database:
         count = self.table.used
         self.table = Table()
         self.volatile = Table()
+        for key in self.relied_on:
+            self.keyspace.on_ready(self, key)
         return count
 
     def _expire(self, key: bytes) -> bool:

@@ -72,7 +72,7 @@ def install(keyspace: Keyspace, loaded: Loaded) -> None:
             if key in before or key in table:
                 keyspace.on_watched(db, key)
         for key in list(db.blocked):
-            if key in table:
+            if key in table or key in db.relied_on:
                 keyspace.on_ready(db, key)
 
 

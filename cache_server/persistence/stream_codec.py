@@ -16,9 +16,9 @@ Source: https://github.com/redis/redis-doc and files written by redis-server 5.0
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from cache_server.datatypes.stream_groups import UNKNOWN, Consumer, Group, Pending, PendingList
 from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.persistence.packed import read_listpack, write_listpack
@@ -27,27 +27,8 @@ _DELETED = 1
 _SAME_FIELDS = 2
 _PART = 1 << 64
 
-
-@dataclass
-class PendingEntry:
-    """An entry that a consumer got and did not acknowledge."""
-
-    consumer: bytes | None
-    delivered_ms: int
-    deliveries: int
-
-
-@dataclass
-class ConsumerGroup:
-    """A group of a stream. Ids are integers, `ms << 64 | sequence`.
-
-    `consumers`: name -> (seen, active), Unix ms. `entries_read` is -1 where it is not known."""
-
-    name: bytes
-    last_id: int
-    entries_read: int
-    pending: dict[int, PendingEntry] = field(default_factory=dict)
-    consumers: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+#: Pending entries written between two pauses.
+_ENTRIES_A_STEP = 1000
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -65,9 +46,9 @@ def encode_steps(encoder: Any, stream: Stream) -> Iterator[None]:
         _encode_id(encoder, entry_id)
     encoder.length(stream.entries_added)
     encoder.length(len(stream.groups))
-    for group in stream.groups:
-        _encode_group(encoder, group)
-        yield
+    for name in sorted(stream.groups):
+        encoder.string(name)
+        yield from _encode_group(encoder, stream.groups[name])
 
 
 def _node(entries: list[tuple[int, list[bytes]]]) -> bytes:
@@ -89,22 +70,28 @@ def _node(entries: list[tuple[int, list[bytes]]]) -> bytes:
     return write_listpack(packed)
 
 
-def _encode_group(encoder: Any, group: ConsumerGroup) -> None:
-    encoder.string(group.name)
+def _encode_group(encoder: Any, group: Group) -> Iterator[None]:
     _encode_id(encoder, group.last_id)
     encoder.length(group.entries_read % _PART)
-    encoder.length(len(group.pending))
-    for entry_id, entry in sorted(group.pending.items()):
-        encoder.out += _id_bytes(entry_id) + entry.delivered_ms.to_bytes(8, "little")
-        encoder.length(entry.deliveries)
+    yield from _encode_pending(encoder, group.pending, full=True)
     encoder.length(len(group.consumers))
-    for name, (seen_ms, _) in sorted(group.consumers.items()):
+    for name in sorted(group.consumers):
+        consumer = group.consumers[name]
         encoder.string(name)
-        encoder.out += seen_ms.to_bytes(8, "little")
-        own = sorted(key for key, entry in group.pending.items() if entry.consumer == name)
-        encoder.length(len(own))
-        for entry_id in own:
-            encoder.out += _id_bytes(entry_id)
+        encoder.out += consumer.seen_ms.to_bytes(8, "little")
+        yield from _encode_pending(encoder, consumer.pending, full=False)
+
+
+def _encode_pending(encoder: Any, pending: PendingList, full: bool) -> Iterator[None]:
+    """Ids, and with `full` what is known of each; yields now and then."""
+    encoder.length(len(pending))
+    for number, (entry_id, entry) in enumerate(pending.items()):
+        encoder.out += _id_bytes(entry_id)
+        if full:
+            encoder.out += entry.delivered_ms.to_bytes(8, "little")
+            encoder.length(entry.deliveries)
+        if number % _ENTRIES_A_STEP == 0:
+            yield
 
 
 def _encode_id(encoder: Any, entry_id: int) -> None:
@@ -142,10 +129,10 @@ def decode(reader: Any, version: int) -> Stream:
         stream.max_deleted_id = _read_id(reader)
         stream.entries_added = reader.number()
     for _ in range(reader.count()):
-        group = _read_group(reader, version)
-        if any(other.name == group.name for other in stream.groups):
-            raise InputError(f"a stream has the group {group.name[:80]!r} twice")
-        stream.groups.append(group)
+        name = reader.string()
+        if name in stream.groups:
+            raise InputError(f"a stream has the group {name[:80]!r} twice")
+        stream.groups[name] = _read_group(reader, stream, version)
     return stream
 
 
@@ -201,41 +188,45 @@ def _take(elements: Iterator[bytes], count: int) -> list[bytes]:
     return taken
 
 
-def _read_group(reader: Any, version: int) -> ConsumerGroup:
-    group = ConsumerGroup(reader.string(), _read_id(reader), -1)
+def _read_group(reader: Any, stream: Stream, version: int) -> Group:
+    group = Group(_read_id(reader))
     if version >= 2:
-        group.entries_read = _signed(reader.number())
+        group.entries_read = max(UNKNOWN, _signed(reader.number()))
+    else:
+        group.entries_read = stream.entries_up_to(group.last_id)
+    unowned: dict[int, Pending] = {}
     for _ in range(reader.count()):
         entry_id = _id_from(reader.take(16))
         delivered_ms = reader.signed_ms()
-        if entry_id in group.pending or delivered_ms < 0:
+        deliveries = reader.number()
+        if entry_id in unowned or delivered_ms < 0 or deliveries >= _PART // 2:
             raise InputError(f"the pending stream entry {entry_id:#x} is wrong")
-        group.pending[entry_id] = PendingEntry(None, delivered_ms, reader.number())
-    owned = 0
+        unowned[entry_id] = Pending(b"", delivered_ms, deliveries)
+    for entry_id in sorted(unowned):
+        group.pending.add(entry_id, unowned[entry_id])
     for _ in range(reader.count()):
-        owned += _read_consumer(reader, group, version)
-    if owned != len(group.pending):
+        _read_consumer(reader, group, unowned, version)
+    if unowned:
         raise InputError("a pending entry of a stream belongs to no consumer")
     return group
 
 
-def _read_consumer(reader: Any, group: ConsumerGroup, version: int) -> int:
-    """Reads a consumer into the group; returns how many pending entries it has."""
+def _read_consumer(reader: Any, group: Group, unowned: dict[int, Pending], version: int) -> None:
+    """Reads a consumer into the group; its entries are no longer `unowned`."""
     name = reader.string()
     seen_ms = reader.signed_ms()
-    active_ms = reader.signed_ms() if version >= 3 else seen_ms
+    if version >= 3:
+        reader.signed_ms()  # when it last got something: 7.0 does not know that
     if name in group.consumers or seen_ms < 0:
         raise InputError(f"the consumer {name[:80]!r} of a stream is wrong")
-    group.consumers[name] = (seen_ms, active_ms)
-    count: int = reader.count()
-    owned = 0
-    while owned < count:
-        entry = group.pending.get(_id_from(reader.take(16)))
-        if entry is None or entry.consumer is not None:
+    consumer = group.consumers[name] = Consumer(seen_ms)
+    ids = [_id_from(reader.take(16)) for _ in range(reader.count())]
+    for entry_id in sorted(ids):
+        pending = unowned.pop(entry_id, None)
+        if pending is None:
             raise InputError(f"the consumer {name[:80]!r} has an entry that is not pending")
-        entry.consumer = name
-        owned += 1
-    return owned
+        pending.consumer = name
+        consumer.pending.add(entry_id, pending)
 
 
 def _id_from(data: bytes) -> int:

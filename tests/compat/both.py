@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -86,8 +86,10 @@ def running(program: list[str], folder: Path) -> Iterator[int]:
 @contextmanager
 def both(folder: Path) -> Iterator[tuple[int, int]]:
     """The ports of a cache-server and a redis-server."""
-    ours = [sys.executable, "-m", "cache_server.cli.serve"]
-    with running(ours, folder) as our_port, running(["redis-server"], folder) as their_port:
+    options = ["--enable-debug-command", "yes"]
+    ours = [sys.executable, "-m", "cache_server.cli.serve", *options]
+    theirs = ["redis-server", *options]
+    with running(ours, folder) as our_port, running(theirs, folder) as their_port:
         yield our_port, their_port
 
 
@@ -166,3 +168,31 @@ def pairs(our_port: int, their_port: int) -> Iterator[Pair]:
 
 #: Examples of a differential test: enough to meet every option and every fault.
 thorough = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def play(port: int, story: str) -> list[bytes]:
+    """All replies of a story, in its order.
+
+    Who (a, b, c) sends what: `a> request` is sent and not waited for, `a:` reads a reply, `wait n`
+    waits until n clients are blocked."""
+    with ExitStack() as stack:
+        people = {who: stack.enter_context(closing(RawClient(port))) for who in "abcw"}
+        people["w"]("FLUSHALL")
+        replies = []
+        for step in story.split("|"):
+            who, *words = step.split(" ")
+            if who == "wait":
+                wait_for_blocked(people["w"], words[0])
+            elif who.endswith(":"):
+                replies.append(people[who[0]].reply())
+            elif who.endswith(">"):
+                people[who[0]].send(*words)
+            else:
+                replies.append(people[who](*words))
+        return replies
+
+
+def wait_for_blocked(watcher: RawClient, count: str) -> None:
+    deadline = time.monotonic() + 5
+    while f"blocked_clients:{count}\r".encode() not in watcher("INFO", "clients"):
+        assert time.monotonic() < deadline, f"not {count} blocked clients"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from random import Random
 
 import pytest
 
-from tests.compat.both import RawClient, both, dirty, needs_redis
+from tests.compat.both import RawClient, both, dirty, needs_redis, play
 
 pytestmark = [pytest.mark.integration, needs_redis]
 
@@ -155,8 +154,7 @@ def test_random_requests_get_equal_replies_and_count_equal_changes(
                 assert counted[0] == counted[1], f"changes up to request {number}: {words}"
 
 
-#: Who (a, b, c) sends what. `a> request` is sent and not waited for, `a:` reads a reply, `wait n`
-#: waits until n clients are blocked.
+#: As `play` reads them.
 STORIES = {
     "order of arrival": "a> blpop l 0|wait 1|b> blpop l m 0|wait 2|c rpush l x y z|a:|b:|c llen l",
     "requests behind it": "a> blpop l 0|a> llen l|a> rpush m v|wait 1|c rpush l 1 2|a:|a:|a:",
@@ -173,31 +171,6 @@ STORIES = {
     "sorted sets": "a> bzpopmin z 0|wait 1|b> bzpopmax z 0|wait 2|c zadd z 1 a 2 b 3 c|a:|b:",
     "time": "a blpop l 0.02|a blmove l m LEFT LEFT 0.02|a blmpop 0.02 1 l LEFT|a bzpopmin z 0.02",
 }
-
-
-def play(port: int, story: str) -> list[bytes]:
-    """All replies of a story, in its order."""
-    with ExitStack() as stack:
-        people = {who: stack.enter_context(closing(RawClient(port))) for who in "abcw"}
-        people["w"]("FLUSHALL")
-        replies = []
-        for step in story.split("|"):
-            who, *words = step.split(" ")
-            if who == "wait":
-                wait_for_blocked(people["w"], words[0])
-            elif who.endswith(":"):
-                replies.append(people[who[0]].reply())
-            elif who.endswith(">"):
-                people[who[0]].send(*words)
-            else:
-                replies.append(people[who](*words))
-        return replies
-
-
-def wait_for_blocked(watcher: RawClient, count: str) -> None:
-    deadline = time.monotonic() + 5
-    while f"blocked_clients:{count}\r".encode() not in watcher("INFO", "clients"):
-        assert time.monotonic() < deadline, f"not {count} blocked clients"
 
 
 @pytest.mark.parametrize("name", STORIES)

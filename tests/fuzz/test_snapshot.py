@@ -13,6 +13,7 @@ from cache_server.datatypes.hashes import Hash
 from cache_server.datatypes.lists import List
 from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
+from cache_server.datatypes.stream_groups import Consumer, Group
 from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.keyspace.database import Keyspace
@@ -24,7 +25,6 @@ from cache_server.persistence.snapshot_codec import (
     dump_value,
     restore_value,
 )
-from cache_server.persistence.stream_codec import ConsumerGroup, PendingEntry
 from replication.checksum import crc64_redis
 
 NOW_MS = 1_000_000
@@ -50,11 +50,11 @@ def streams(draw: st.DrawFn) -> Stream:
     stream.max_deleted_id = draw(st.integers(0, 2**127))
     stream.entries_added += draw(st.integers(0, 1000))
     if draw(st.booleans()):
-        group = ConsumerGroup(draw(words), draw(st.integers(0, 2**127)), draw(st.integers(-1, 9)))
-        group.consumers[b"alice"] = (draw(st.integers(0, 2**40)),) * 2
+        group = Group(draw(st.integers(0, 2**127)), draw(st.integers(-1, 9)))
+        group.consumers[b"alice"] = Consumer(draw(st.integers(0, 2**40)))
         for entry_id in draw(st.sets(st.integers(1, 2**127), max_size=4)):
-            group.pending[entry_id] = PendingEntry(b"alice", draw(st.integers(0, 2**40)), 1)
-        stream.groups.append(group)
+            group.assign(entry_id, b"alice", draw(st.integers(0, 2**40)))
+        stream.groups[draw(words)] = group
     return stream
 
 
@@ -107,10 +107,27 @@ def plain(value: Any) -> Any:
         return bytes(b"%d" % value if kind is int else value)
     if kind is Stream:
         counters = (value.last_id, value.max_deleted_id, value.entries_added)
-        return (*counters, list(value.items()), value.groups)
+        return (*counters, list(value.items()), groups(value))
     if kind is Hash or kind is SortedSet:
         return dict(value.items())
     return sorted(value) if kind is Set else list(value)
+
+
+def groups(stream: Stream) -> list[Any]:
+    return [
+        (
+            name,
+            group.last_id,
+            group.entries_read,
+            [(i, one.consumer, one.delivered_ms, one.deliveries) for i, one in pending.items()],
+            {
+                name: (one.seen_ms, [i for i, _ in one.pending.items()])
+                for name, one in consumers.items()
+            },
+        )
+        for name, group in stream.groups.items()
+        for pending, consumers in [(group.pending, group.consumers)]
+    ]
 
 
 def contents(tables: list[Any]) -> list[dict[bytes, Any]]:

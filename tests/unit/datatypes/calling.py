@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from cache_server.client import Client
+from cache_server.commands.propagation import Propagation
 from cache_server.commands.table import Command
 from cache_server.config import Config
 from cache_server.errors import CommandError
@@ -17,6 +18,8 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.config = Config()
+        self.propagation = Propagation(lambda: None)
+        self.propagation.active = True
 
 
 class Caller:

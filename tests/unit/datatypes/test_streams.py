@@ -68,9 +68,11 @@ def test_any_sequence_of_changes_agrees_with_a_dict(changes: list[tuple[int, int
     if stream is not None:
         assert [entry_id >> 64 for entry_id, _ in stream.items()] == sorted(model)
         assert all(node.ids for node in stream.nodes)
-        assert [node.size_bytes for node in stream.nodes] == [
-            sum(len(word) for fields in node.fields for word in fields) for node in stream.nodes
-        ]
+        assert all(
+            node.size_bytes >= sum(len(word) for fields in node.fields for word in fields)
+            for node in stream.nodes
+        )
+        assert all(len(node.ids) + node.gone <= 7 for node in stream.nodes)
 
 
 def test_ids_are_given_from_the_clock_and_only_rise(call: Caller) -> None:
