@@ -131,6 +131,8 @@ class Connection(asyncio.Protocol):
         self.channel.flush_due = False
         if not self.client.flags & states.CLOSED:
             self.channel.flush()
+            # Many clients may have been told much at once, to be quiet again for long.
+            self.channel.writer.trim()
             self.pass_needs_care()
 
     # -- for the channel -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import resource
+from contextlib import suppress
 from typing import Any
 
 from cache_server.config_kinds import ConfigError
@@ -69,6 +70,11 @@ class ProcessLimits:
         except (ValueError, OSError):
             return int(soft - OWN_FILES)
         return int(limit - OWN_FILES)
+
+    def role_changed(self, _leads: bool) -> None:
+        """A follower has a score of its own; one that cannot be set is in the log."""
+        with suppress(ConfigError):
+            self.adjust_score()
 
     def adjust_score(self) -> None:
         """Sets the score that the kernel's out-of-memory killer looks at."""

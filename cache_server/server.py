@@ -102,6 +102,7 @@ class Server:
         self.listeners = Listeners(config, loop, lambda: Connection(self), self.tls)
         self.admission = Admission(self)
         self.process_limits = ProcessLimits(self)
+        self.replication.on_role.append(self.process_limits.role_changed)
         self.pauses = Pauses(self)
         self.pubsub = Hub()
         self.tracking = Tracking(self, self.pubsub.notifier(self.keyspace))

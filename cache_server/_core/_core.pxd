@@ -51,6 +51,7 @@ cdef class ReplyWriter:
     cdef public int protocol
 
     cpdef bytes take(self)
+    cpdef trim(self)
     cpdef write_raw(self, bytes data)
     cpdef write_error(self, bytes text)
     cpdef write_command(self, list args)

@@ -59,6 +59,12 @@ cdef class ReplyWriter:
         self.buffer.clear()
         return data
 
+    cpdef trim(self):
+        """Gives memory beyond the usual back, where nothing is held."""
+        cdef Buffer b = self.buffer
+        if b.start == b.end and b.capacity > KEPT_CAPACITY:
+            b.free()
+
     cpdef write_raw(self, bytes data):
         self.buffer.append(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 

@@ -113,6 +113,7 @@ class Eviction:
         self.call_soon = call_soon
         self.pool: list[tuple[int, int, bytes]] = []
         self.continuing = False
+        self._freed_bytes = 0
         self._next_database = 0
         keyspace.on_lfu_access = self.lfu_accessed
         self.policy_changed()
@@ -148,8 +149,9 @@ class Eviction:
             return False
         started_us = self.clock_us()
         budget_us = time_budget_us(config.maxmemory_eviction_tenacity)
-        count = 0
-        while excess > 0:
+        count, goal, self._freed_bytes = 0, excess, 0
+        # What telling others of the deletions costs is not made room for, or it would never end.
+        while excess > 0 and self._freed_bytes < goal:
             if not self._evict_one():
                 return self.used_bytes() <= int(config.maxmemory)
             count += 1
@@ -175,7 +177,10 @@ class Eviction:
         if found is None:
             return False
         db, key = found
+        used = self.used_bytes()
         db.delete(key)
+        # The name itself is held until all are told.
+        self._freed_bytes += used - self.used_bytes() + len(key)
         db.touched(key)
         db.notify(NOTIFY_EVICTED, b"evicted", key)
         self.evicted(db, key)

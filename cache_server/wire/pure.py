@@ -191,6 +191,9 @@ class ReplyWriter:
         self._out.clear()
         return data
 
+    def trim(self) -> None:
+        """The compiled twin gives memory back."""
+
     def write_raw(self, data: bytes) -> None:
         self._out += data
 

@@ -162,3 +162,18 @@ def test_modes_cannot_be_switched_while_tracking(room: Room) -> None:
     assert b"OPTIN/OPTOUT mode before" in client.say("CLIENT TRACKING ON OPTOUT")
     assert b"only valid when tracking is enabled in OPTOUT" in client.say("CLIENT CACHING NO")
     assert b"in tracking mode with" in room.client().say("CLIENT CACHING YES")
+
+
+def test_what_an_eviction_tells_is_not_made_room_for(room: Room) -> None:
+    eviction, keys = room.server.upkeep.eviction, 300
+    client, other = tracker(room), room.client()
+    for number in range(keys):
+        name = f"{number}" + "x" * 1000
+        other.say(f"SET {name} x")
+        client.say(f"GET {name}")
+    used = [10_000_000]
+    eviction.used_bytes = lambda: used[0]  # whatever is freed, the messages cost as much
+    other.say("CONFIG SET maxmemory-policy allkeys-random")
+    room.server.config.maxmemory = used[0] - 20_000
+    assert eviction.make_room()
+    assert keys - 30 < len(room.server.keyspace) < keys - 10
