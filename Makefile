@@ -8,7 +8,7 @@ SEED ?= 1
 SEEDS ?= 1000
 SOURCES := pyproject.toml setup.py $(shell find cache_server replication -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi')
 
-.PHONY: help run test quicktest check sim bench compile peers debug clean
+.PHONY: help run test quicktest check sim bench compat compile peers debug clean
 help:
 	@echo "make run        one leader, two followers, three sentinels on loopback; Ctrl-C stops them"
 	@echo "make test       the whole test suite (unit, scenarios, simulator, fuzz, real processes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check      ruff and strict mypy"
 	@echo "make sim        the simulator: SEED=n for one seed, SEEDS=n for many (default 1000)"
 	@echo "make bench      beside redis-server: throughput, CPU a request, memory, failover time"
+	@echo "make compat     Redis's own Tcl suite; UNITS='unit/type/*' for some of it, JOBS=n side by side"
 	@echo "make compile    build the compiled core in place"
 
 $(VENV)/.installed: pyproject.toml
@@ -65,6 +66,11 @@ endif
 
 bench: compile peers
 	$(BIN)/python -m bench
+
+compat: compile peers
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v tclsh >/dev/null; then \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tcl procps >/dev/null; fi
+	$(BIN)/python -m tests.compat.tcl --jobs $(or $(JOBS),1) $(UNITS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
