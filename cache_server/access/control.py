@@ -65,7 +65,7 @@ class Access:
         self.users.set_default_password(_raw(self.config.requirepass))
         self.config.on_change["requirepass"] = self._password_changed
         self.config.on_change["acl-pubsub-default"] = self._channels_changed
-        self.config.user_lines = self._config_lines
+        self.config.user_lines = self.config_lines
 
     def _all_channels(self) -> bool:
         return bool(self.config.acl_pubsub_default == "allchannels")
@@ -150,7 +150,7 @@ class Access:
             log.warning("Writing ACL file for ACL SAVE: %s", error.strerror)
             raise CommandError(_NOT_SAVED) from None
 
-    def _config_lines(self) -> list[str]:
+    def config_lines(self) -> list[str]:
         """The `user` lines of a rewritten configuration: none where there is a file for users."""
         if self.config.aclfile:
             return []

@@ -31,7 +31,6 @@ READ_BYTES = 1024 * 1024
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Shows and steers a cluster of cache-server and cache-sentinel.",
 )
 #: Tables keep their width where the output goes to a file.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -74,6 +73,25 @@ def parse_place(word: str, port_default: int) -> Place:
     return Place(host.strip("[]"), int(port))
 
 
+#: How every connection is encrypted, in redis-py's words; empty for in clear.
+_encryption: Fields = {}
+
+
+@app.callback()
+def encrypt(
+    tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.")] = False,
+    cacert: Annotated[str, typer.Option(help="Certificates of the authorities, a file.")] = "",
+    cert: Annotated[str, typer.Option(help="Certificate to show, a file.")] = "",
+    key: Annotated[str, typer.Option(help="Private key of the certificate, a file.")] = "",
+) -> None:
+    """Shows and steers a cluster of cache-server and cache-sentinel."""
+    _encryption.clear()
+    if tls:
+        files = {"ssl_ca_certs": cacert, "ssl_certfile": cert, "ssl_keyfile": key}
+        _encryption.update({"ssl": True, "ssl_check_hostname": False})
+        _encryption.update({name: file for name, file in files.items() if file})
+
+
 def connect(place: Place, password: str = "") -> Any:
     """A client of one node; nothing is sent yet."""
     return redis.Redis(
@@ -84,6 +102,7 @@ def connect(place: Place, password: str = "") -> Any:
         socket_connect_timeout=DIAL_TIMEOUT_S,
         decode_responses=True,
         protocol=2,
+        **_encryption,
     )
 
 

@@ -117,6 +117,7 @@ class SentinelServer(Server):
         self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]
         self._choose_commands()
         self.access = Access(self)
+        self.sentinel.user_lines = self.access.config_lines
         self._choose_info()
 
     def _choose_commands(self) -> None:

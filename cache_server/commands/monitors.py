@@ -21,7 +21,12 @@ _ESCAPES = {
 }
 REDACTED = b"(redacted)"
 #: Settings whose values are passwords, or names that go with one.
-_SECRETS = frozenset((b"requirepass", b"masterauth", b"masteruser"))
+_SECRETS = frozenset(
+    (
+        *(b"requirepass", b"masterauth", b"masteruser"),
+        *(b"tls-key-file-pass", b"tls-client-key-file-pass"),
+    )
+)
 
 
 def quoted(word: bytes) -> str:

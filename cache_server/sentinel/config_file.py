@@ -60,11 +60,14 @@ def quoted(word: str) -> str:
     return '"' + "".join(parts) + '"'
 
 
-def rewritten(text: str, settings: Settings, state: SentinelState) -> str:
-    """The file's text with what is known now."""
+def rewritten(text: str, settings: Settings, state: SentinelState, users: list[str]) -> str:
+    """The file's text with what is known now; `users` are whole lines."""
     rewriter = Rewriter(text.rstrip("\n"), _directive)
     for option, line in _lines(settings, state):
         rewriter.put(f"sentinel {option}", line)
+    for line in users:
+        rewriter.put("user", line)
+    rewriter.forget("user")
     for option in _OURS:
         rewriter.forget(f"sentinel {option}")
     return rewriter.text()

@@ -80,6 +80,8 @@ class Sentinel:
         self._publish = publish
         self._password = password
         self.link_context = link_context
+        #: The `user` lines of the configuration file.
+        self.user_lines: Callable[[], list[str]] = list
         self._end = end
         self._ips: dict[str, str] = {}
 
@@ -144,7 +146,7 @@ class Sentinel:
         """Rewrites the configuration file where it differs; False where it cannot be written."""
         try:
             text = read_text(self.config_path) if os.path.exists(self.config_path) else ""
-            wanted = rewritten(text, self.settings, self.state)
+            wanted = rewritten(text, self.settings, self.state, self.user_lines())
             if wanted != text:
                 replace_file(self.config_path, wanted)
                 log.info("Sentinel new configuration saved on disk")

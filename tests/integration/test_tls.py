@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,10 +212,22 @@ class SecureCluster(Cluster):
         ]
 
 
+def cachectl(files: Path, cluster: Cluster) -> str:
+    """What `cachectl status` says over TLS."""
+    words = [sys.executable, "-m", "cache_server.cli.admin", "--tls", "--cacert"]
+    words += [f"{files}/ca.crt", "--cert", f"{files}/other.crt", "--key", f"{files}/other.key"]
+    words += ["status", "--sentinels", f"127.0.0.1:{cluster.sentinels[0].port}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
 @pytest.mark.slow
 def test_sentinels_fail_over_over_tls(tmp_path: Path, files: Path) -> None:
     with SecureCluster(tmp_path, files) as cluster:
         old = cluster.by_port(cluster.leader_port())
+        told = cachectl(files, cluster)
+        assert f"127.0.0.1:{old.port}" in told
         wait_for(lambda: old.client().set("k", "1"), "a write")
         old.kill()
         new = cluster.wait_for_new_leader(old.port)

@@ -93,17 +93,25 @@ def test_a_line_that_cannot_be_is_refused_in_redis_words(line: str, reason: str)
 
 def test_a_rewritten_file_says_the_same_and_keeps_what_a_person_wrote() -> None:
     settings, state = read(FULL)
-    text = rewritten(FULL, settings, state)
+    text = rewritten(FULL, settings, state, [])
     assert text.splitlines()[:4] == FULL.splitlines()[:4]
     assert read(text) == (settings, state)
-    assert rewritten(text, settings, state) == text
+    assert rewritten(text, settings, state, []) == text
+
+
+def test_users_go_into_a_rewritten_file() -> None:
+    settings, state = read(FULL)
+    lines = ["user a on nopass ~* &* +@all", "user default off ~* &* +@all"]
+    text = rewritten(FULL, settings, state, lines)
+    assert [line for line in text.splitlines() if line.startswith("user ")] == lines
+    assert rewritten(text, settings, state, lines) == text
 
 
 def test_a_rewrite_drops_what_no_longer_holds() -> None:
     settings, state = read(FULL)
     master = replace(state.masters[0], replicas=(), address=Address("127.0.0.1", 6380))
     settings.options["m"].auth_pass = ""
-    text = rewritten(FULL, settings, replace(state, masters=(master,)))
+    text = rewritten(FULL, settings, replace(state, masters=(master,)), [])
     assert "known-replica" not in text
     assert "auth-pass" not in text
     assert "sentinel monitor m 127.0.0.1 6380 2" in text
