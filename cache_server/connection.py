@@ -68,6 +68,15 @@ class Connection(asyncio.Protocol):
         self.client.local = _address(self.transport, "sockname")
         self.server.client_connected(self, sock)
 
+    def moved(self, bare: Any, transport: asyncio.BaseTransport) -> None:
+        """The loop has taken over a connection that was accepted while a script was busy."""
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
+        if bare.unsent:
+            self.transport.write(bytes(bare.unsent))
+        if self.client.flags & states.CLOSED:
+            self.transport.abort()
+
     def eof_received(self) -> bool:
         return False
 

@@ -91,3 +91,8 @@ DRAWN_ELEMENTS_MAX = 10_000_000
 
 assert REPLY_BYTES_PER_FLUSH <= OUTPUT_PAUSE_BYTES
 assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX
+
+#: Memory of one Lua interpreter, in bytes; Redis has no limit but that of the machine.
+SCRIPT_MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+#: Scripts that EVAL keeps ready by their text, besides those known by their SHA1.
+SCRIPT_TEXTS_MAX = 1000

@@ -22,6 +22,10 @@ class CommandError(Exception):
         return self.text.split(b" ", 1)[0].decode("ascii", "replace")
 
 
+class CountedError(CommandError):
+    """A refusal that INFO's errorstats know already: it arose in a script, which passes it on."""
+
+
 class ProtocolError(Exception):
     """Bytes that are no request: the client gets `-ERR Protocol error: text` and is closed."""
 

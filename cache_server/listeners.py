@@ -97,6 +97,11 @@ class Listeners:
         self._sockets = {"port": [], "tls-port": []}
         self._unix = None
 
+    def plain_sockets(self) -> list[socket.socket]:
+        """The listening sockets whose connections are not encrypted."""
+        encrypted = self._sockets["tls-port"]
+        return [sock for sock in self._all() if sock not in encrypted and self._accepting]
+
     # -- parts ---------------------------------------------------------------------------------
 
     def _all(self) -> list[socket.socket]:
@@ -178,7 +183,7 @@ class Listeners:
     def _serve_again(self) -> None:
         """There is a new TLS context."""
         for sock in self._sockets["tls-port"] if self._accepting else []:
-            self._background(self._serve(sock))
+            self.background(self._serve(sock))
 
     def _tls_port_changed(self, _: int) -> None:
         if self.tls.wanted and self.tls.accepting is None:
@@ -210,7 +215,7 @@ class Listeners:
                     self._close_socket(sock)
             for sock in fresh[name] if self._accepting else []:
                 if sock not in sockets:
-                    self._background(self._serve(sock))
+                    self.background(self._serve(sock))
 
     def _replace(self, name: str) -> list[socket.socket]:
         """The sockets for the settings, those that stay among them. Raises ListenError."""
@@ -227,7 +232,8 @@ class Listeners:
                 staying.append(sock)
         return staying + self._bind_all(missing, port)
 
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+    def background(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs something on the loop; it is kept until it is done."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

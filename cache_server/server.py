@@ -12,11 +12,13 @@ import logging
 import secrets
 import socket
 import time
+from functools import partial
 from typing import Protocol
 
 from cache_server import client as states
 from cache_server.access.control import Access
 from cache_server.admission import Admission
+from cache_server.busy import BareTransport, WhileBusy
 from cache_server.client import Client
 from cache_server.commands import registry
 from cache_server.commands.dispatch import (
@@ -54,6 +56,7 @@ from cache_server.observe.stats import Stats
 from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.saving import Persistence
 from cache_server.process import ProcessLimits
+from cache_server.scripting.scripts import Scripting
 from cache_server.tls import Tls
 from cache_server.upkeep import Upkeep
 from cache_server.wire import COMPILED
@@ -112,7 +115,10 @@ class Server:
         self.info = self.observation.info
         self.info.put("replication", replication_fields)
         self.info.put("persistence", lambda _: self.persistence.info_fields())
-        self.parts += [self.admission, self.observation, self.tracking]
+        self.scripting = Scripting(self)
+        self.while_busy = WhileBusy(self)
+        self.persistence.libraries = self.scripting.libraries
+        self.parts += [self.admission, self.observation, self.tracking, self.scripting]
         self.loading = False
         self.cron_paused = False
         #: The exit code, once the server is to end.
@@ -249,6 +255,37 @@ class Server:
     def check_memory(self, client: Client, cmd: Command) -> None:
         """Makes room before a command. Raises OOM where there is none and the command needs it."""
         self.upkeep.check_memory(client, cmd)
+
+    def out_of_memory(self) -> bool:
+        """Whether more than maxmemory is in use, and that is to be prevented."""
+        return bool(self.config.maxmemory) and self.upkeep.is_full()
+
+    def interpreters_hold(self, held_bytes: int) -> None:
+        """What scripts take in their interpreters, which maxmemory counts."""
+        self.upkeep.memory.outside_bytes = held_bytes
+
+    def check_script_permission(self, client: Client, cmd: Command, args: list[bytes]) -> None:
+        """Refuses a script's command that its caller's user may not run. Raises CommandError."""
+        refusal = self.access.script_refusal(client, cmd, args)
+        if refusal:
+            raise CommandError(b"ERR The user executing the script " + refusal)
+
+    def busy_text(self) -> bytes:
+        """What clients are told while a script runs too long."""
+        return self.scripting.busy_text()
+
+    def serve_while_busy(self, caller: Client) -> None:
+        """Lets other clients have their say while the caller's script runs too long."""
+        self.while_busy.serve(caller)
+
+    def busy_script_ended(self) -> None:
+        """The script that ran too long is over."""
+        self.while_busy.ended()
+
+    def adopt(self, connection: Connection, bare: BareTransport) -> None:
+        """Hands a connection that was accepted while a script was busy to the loop."""
+        connection.connection_made = partial(connection.moved, bare)  # type: ignore[method-assign]
+        self.listeners.background(self.loop.connect_accepted_socket(lambda: connection, bare.sock))
 
     def data_flushed(self) -> None:
         """FLUSHALL dropped all data."""

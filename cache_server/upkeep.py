@@ -85,6 +85,10 @@ class Upkeep:
         if not self.eviction.make_room() and _needs_memory(client, cmd):
             raise CommandError(_OUT_OF_MEMORY)
 
+    def is_full(self) -> bool:
+        """Whether more than maxmemory is in use, and that is ours to prevent."""
+        return self.counted_bytes() > self.server.config.maxmemory and self._evicts()
+
     # -- parts ---------------------------------------------------------------------------------
 
     def _evicts(self) -> bool:

@@ -323,8 +323,9 @@ class Access:
 
     def _note(self, client: Any, reason: str, subject: bytes, user: bytes, context: bytes) -> None:
         now_ms = self.server.now_ms()
-        peer = client if client.channel is not None else getattr(client, "caller", None)
-        shown = b"" if peer is None else describe(peer, now_ms).encode("utf-8", "surrogateescape")
+        peer = self.server.scripting.host.caller if client.flags & states.SCRIPT else client
+        line = "" if peer.channel is None else describe(peer, now_ms)
+        shown = line.encode("utf-8", "surrogateescape")
         entry = Entry(reason.encode(), context, subject, user, shown, now_ms)
         self.log.add(entry, self.config.acllog_max_len)
 

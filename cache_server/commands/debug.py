@@ -195,6 +195,12 @@ def _pause_cron(ctx: Any, args: list[bytes]) -> Any:
     return OK
 
 
+def _deny_nothing(ctx: Any, args: list[bytes]) -> Any:
+    """DEBUG SET-DISABLE-DENY-SCRIPTS 0|1: whether scripts may run commands that deny them."""
+    ctx.server.scripting.host.deny_nothing = args[2] == b"1"
+    return OK
+
+
 def _accepted(ctx: Any, args: list[bytes]) -> Any:
     """A switch of Redis's own memory layout."""
     return OK
@@ -351,7 +357,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Handler, int, int]] = {
     b"set-skip-checksum-validation": (_skip_checksum, 3, 3),
     b"pause-cron": (_pause_cron, 3, 3),
     b"quicklist-packed-threshold": (_accepted, 3, 3),
-    b"set-disable-deny-scripts": (_accepted, 3, 3),
+    b"set-disable-deny-scripts": (_deny_nothing, 3, 3),
     b"replybuffer": (_accepted, 3, 4),
     b"loadaof": (_load_log, 2, 2),
     b"aof-flush-sleep": (_log_flush_sleep, 3, 3),

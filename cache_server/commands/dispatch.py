@@ -336,10 +336,7 @@ class Dispatcher:
         if gates & GATE_LOADING and not permits & rows.LOADING:
             raise CommandError(b"LOADING Redis is loading the dataset in memory")
         if gates & GATE_BUSY and not cmd.flags & rows.ALLOW_BUSY:
-            raise CommandError(
-                b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or "
-                b"SHUTDOWN NOSAVE."
-            )
+            raise CommandError(server.busy_text())
         if flags & states.FOLLOWER and cmd.flags & (rows.WRITE | rows.READONLY):
             raise CommandError(b"ERR Replica can't interact with the keyspace")
         if gates & GATE_PAUSED and server.postpone(client, cmd, args, writes):

@@ -38,6 +38,7 @@ MODULES = (
     "cache_server.commands.persistence",
     "cache_server.commands.lease",
     "cache_server.commands.verification",
+    "cache_server.scripting.commands",
 )
 
 

@@ -146,6 +146,9 @@ def shutdown_command(ctx: Any, args: list[bytes]) -> Any:
     if "abort" in flags:
         shutdown.abort()
         return OK
+    running = ctx.server.scripting.running
+    if "nosave" not in flags and running is not None and running.busy:
+        raise CommandError(ctx.server.busy_text())
     if "now" not in flags and ctx.flags & states.DENY_BLOCKING:
         raise CommandError(
             b"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"

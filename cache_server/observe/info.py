@@ -136,6 +136,16 @@ def client_fields(server: Any) -> Fields:
     ]
 
 
+def _script_fields(counts: dict[str, int]) -> Fields:
+    human = {"used_memory_lua", "used_memory_vm_total", "used_memory_scripts"}
+    fields: Fields = []
+    for name, count in counts.items():
+        fields.append((name, count))
+        if name in human:
+            fields.append((name + "_human", human_bytes(count)))
+    return fields
+
+
 def resident_bytes() -> int:
     """The process's resident memory."""
     with open("/proc/self/statm", "rb") as file:
@@ -169,19 +179,7 @@ def memory_fields(server: Any) -> Fields:
         ("allocator_resident", resident),
         ("total_system_memory", total),
         ("total_system_memory_human", human_bytes(total)),
-        ("used_memory_lua", 0),
-        ("used_memory_vm_eval", 0),
-        ("used_memory_lua_human", "0B"),
-        ("used_memory_scripts_eval", 0),
-        ("number_of_cached_scripts", 0),
-        ("number_of_functions", 0),
-        ("number_of_libraries", 0),
-        ("used_memory_vm_functions", 0),
-        ("used_memory_vm_total", 0),
-        ("used_memory_vm_total_human", "0B"),
-        ("used_memory_functions", 0),
-        ("used_memory_scripts", 0),
-        ("used_memory_scripts_human", "0B"),
+        *_script_fields(server.scripting.info_fields()),
         ("maxmemory", config.maxmemory),
         ("maxmemory_human", human_bytes(config.maxmemory)),
         ("maxmemory_policy", config.maxmemory_policy),

@@ -29,6 +29,8 @@ class MemoryGauge:
     def __init__(self, counted_bytes: Callable[[], int] | None) -> None:
         self._counted_bytes = counted_bytes
         self._block_bytes = _BLOCK_BYTES
+        #: Memory that neither counts: the interpreters of scripts have an allocator of their own.
+        self.outside_bytes = 0
         self.begin()
 
     def begin(self) -> None:
@@ -44,9 +46,9 @@ class MemoryGauge:
     def used_bytes(self) -> int:
         """Bytes in use now."""
         if self._counted_bytes is not None:
-            return PROGRAM_BYTES + self._counted_bytes() - self._base_bytes
+            return PROGRAM_BYTES + self._counted_bytes() - self._base_bytes + self.outside_bytes
         blocks = max(0, sys.getallocatedblocks() - self._base_blocks)
-        return PROGRAM_BYTES + int(blocks * self._block_bytes)
+        return PROGRAM_BYTES + int(blocks * self._block_bytes) + self.outside_bytes
 
     def refresh(self) -> None:
         """A few times a second: the mean size of a block, where blocks are all that is counted."""

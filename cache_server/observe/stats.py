@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.constants import ERROR_CODES_MAX
+from cache_server.errors import CountedError
 
 
 class Stats:
@@ -30,6 +31,8 @@ class Stats:
 
     def count_error(self, error: Any) -> None:
         """Counts an error reply under its code (at most ERROR_CODES_MAX different ones)."""
+        if isinstance(error, CountedError):
+            return
         self.error_replies += 1
         code = error.code
         if code in self.errors or len(self.errors) < ERROR_CODES_MAX:

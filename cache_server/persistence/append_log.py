@@ -458,7 +458,7 @@ class AppendLog:
 
     def _as_snapshot(self) -> bool:
         """Whether a base is written as RDB, which alone has libraries of functions."""
-        return bool(self.config.aof_use_rdb_preamble or self.server.persistence.functions)
+        return bool(self.config.aof_use_rdb_preamble or self.server.persistence.libraries.codes())
 
     def _begin_switch(self, rewrite: Rewrite) -> bool:
         if self._file is None:

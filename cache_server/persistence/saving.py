@@ -66,6 +66,19 @@ def _next_turn() -> Generator[None, None, None]:
     yield
 
 
+class KeptLibraries:
+    """Libraries of functions where nothing runs them: they go from snapshot to snapshot."""
+
+    def __init__(self) -> None:
+        self._codes: list[bytes] = []
+
+    def codes(self) -> list[bytes]:
+        return self._codes
+
+    def install(self, codes: list[bytes], _policy: bytes) -> None:
+        self._codes = codes
+
+
 class Persistence:
     """The server's part for snapshots. `server` has config, keyspace, dispatcher and loop.
 
@@ -83,8 +96,8 @@ class Persistence:
         #: `async_loading`, tells that one is being received from a leader.
         self.is_sending: Callable[[], bool] = bool
         self.receiving: Callable[[], str] = str
-        #: Libraries of functions that came with a snapshot; they go into the next one.
-        self.functions: list[bytes] = []
+        #: The libraries of functions: `codes()` of all, `install(codes, policy)`.
+        self.libraries: Any = KeptLibraries()
         #: The server's log, and what was read of it at the start.
         self.log: Any = None
         self.log_load: LogLoad | None = None
@@ -217,7 +230,7 @@ class Persistence:
         return Snapshot(
             self.keyspace,
             self._log_time() if commands else self._preamble(log_base),
-            functions=self.functions,
+            functions=self.libraries.codes(),
             compress=self.config.rdbcompression,
             checksum=self.config.rdbchecksum,
             access=access,
@@ -306,10 +319,17 @@ class Persistence:
 
     def take(self, loaded: Loaded) -> None:
         """Makes loaded data the server's own."""
+        self._install_libraries(loaded, b"flush")
         install(self.keyspace, loaded)
         self.server.tracking.data_flushed()
-        self.functions = loaded.functions
         self._log_loaded(loaded)
+
+    def _install_libraries(self, loaded: Loaded, policy: bytes) -> None:
+        try:
+            self.libraries.install(loaded.functions, policy)
+        except CommandError as error:
+            text = error.text.decode("latin-1")
+            raise InputError(f"Failed loading a library of functions: {text}") from None
 
     def reload(self, *, save: bool = True, flush: bool = True, replace: bool = False) -> None:
         """DEBUG RELOAD: saves, and loads the file in place of the data.
@@ -324,6 +344,8 @@ class Persistence:
             for _ in read_file(self.disk, self.path, loader, SAVE_SYNC_BYTES):
                 pass
             loaded = loader.finish()
+            policy = b"flush" if flush else b"replace" if replace else b"append"
+            self._install_libraries(loaded, policy)
             if not flush:
                 merge(self.keyspace, loaded, replace)
         except (InputError, OSError) as error:
@@ -332,7 +354,6 @@ class Persistence:
         if flush:
             install(self.keyspace, loaded)
             self.server.tracking.data_flushed()
-        self.functions = loaded.functions
         self._log_loaded(loaded)
         self._dirty_saved = self.keyspace.dirty
         log.warning("DB reloaded by DEBUG RELOAD")
@@ -370,8 +391,6 @@ class Persistence:
             log.info("RDB age %d seconds", max(0, int(time.time()) - int(aux[b"ctime"])))
         if aux.get(b"used-mem", b"").isdigit():
             log.info("RDB memory usage when created %.2f Mb", int(aux[b"used-mem"]) / 1024**2)
-        if loaded.functions:
-            log.warning("%d function libraries of the RDB are kept unused", len(loaded.functions))
         for key in loaded.empty_names:
             log.warning("skipping empty key: %s", key.decode("utf-8", "backslashreplace"))
         text = f"keys loaded: {loaded.keys_loaded}, keys expired: {loaded.keys_expired}"

@@ -71,6 +71,17 @@ ROOMS: dict[str, set[str]] = {
         "cache_server.client",
         "replication",
     },
+    "cache_server.scripting": {
+        "cache_server.commands.dispatch",
+        "cache_server.commands.helping",
+        "cache_server.commands.table",
+        "cache_server.datatypes.arguments",
+        "cache_server.persistence.snapshot_codec",
+        "cache_server.structures",
+        "cache_server.wire",
+        "cache_server.client",
+        "replication.checksum",
+    },
     "cache_server.links": {
         "cache_server.commands",
         "cache_server.persistence",

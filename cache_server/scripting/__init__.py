@@ -1,0 +1,1 @@
+"""Scripts and functions: the Lua interpreter, its sandbox, and the commands that run it."""

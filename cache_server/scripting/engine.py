@@ -1,0 +1,113 @@
+"""An interpreter: Lua 5.1 with the sandbox of `lua/core.lua` around it.
+
+The Lua side keeps what can be run in a table by number; the host keeps the numbers. A run is one
+call into Lua with the arguments as they came, and its result is converted on the Lua side, because
+each object that crosses costs more than all that Lua does with it.
+
+    run(number, protocol, key_count, *args)  ->  value | (True, RESP) | (False, error, place, told)
+
+Limits: an interpreter holds at most SCRIPT_MEMORY_BYTES_MAX, then it says "not enough memory"; more
+than ARGUMENTS_MAX arguments come in portions, as Lua's stack is small.
+
+Source: https://pypi.org/project/lupa/, the Lua 5.1 reference manual.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from lupa import lua51
+
+from cache_server.constants import REDIS_VERSION, SCRIPT_MEMORY_BYTES_MAX
+from cache_server.scripting.bytecode import prepared
+from cache_server.scripting.host import Host
+
+ARGUMENTS_MAX = 200
+_LIBRARIES = ("cjson", "cmsgpack", "struct", "bit")
+_COMPILE = b"return string.dump(assert(loadstring(..., '=engine')))"
+#: What Lua may call of the host.
+_HOST = """call stage call_staged more interrupt log sha1 random seed set_resp set_repl check_acl
+    prepare register struct_pack struct_unpack struct_size bit_operation double_bytes
+    bytes_double"""
+_chunks: dict[str, bytes] = {}
+
+
+def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
+    raise AttributeError("not for scripts")
+
+
+def _runtime() -> Any:
+    return lua51.LuaRuntime(
+        encoding=None,
+        source_encoding="latin-1",
+        attribute_filter=_no_attributes,
+        register_eval=False,
+        register_builtins=False,
+        unpack_returned_tuples=True,
+        max_memory=SCRIPT_MEMORY_BYTES_MAX,
+    )
+
+
+def library_chunk(name: str) -> bytes:
+    """A file of `lua/`, compiled."""
+    if name not in _chunks:
+        source = files("cache_server.scripting").joinpath(f"lua/{name}.lua").read_bytes()
+        chunk = _runtime().execute(_COMPILE, source)
+        _chunks[name] = prepared(chunk, tail_calls=True)
+    return _chunks[name]
+
+
+class Engine:
+    """One interpreter for scripts, or one for functions."""
+
+    def __init__(self, host: Host, *, for_functions: bool, deprecated_api: bool = False) -> None:
+        self._runtime = _runtime()
+        table = {name.encode(): getattr(host, name) for name in _HOST.split()}
+        table[b"library"] = _library
+        table[b"version"] = REDIS_VERSION.encode()
+        table[b"version_number"] = version_number(REDIS_VERSION)
+        load = self._runtime.eval(b"loadstring")
+        core = load(library_chunk("core"))
+        (self.run, self._load_script, self._load_functions, self._stage, self.forget, collect) = (
+            core(self._runtime.table_from(table), for_functions, deprecated_api)
+        )
+        self._collect = collect
+        collect(b"collect")
+        #: What the sandbox itself takes.
+        self.own_bytes = int(self._runtime.get_memory_used())
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that scripts take."""
+        return max(0, int(self._runtime.get_memory_used()) - self.own_bytes)
+
+    def load_script(self, number: int, text: bytes) -> bytes | None:
+        """Compiles a script; the problem, or None."""
+        problem: bytes | None = self._load_script(number, text)
+        return problem
+
+    def load_functions(self, text: bytes) -> bytes | None:
+        """Runs the code of a library, which registers its functions; the problem, or None."""
+        result = self._load_functions(text)
+        return None if result is True else result[1]
+
+    def stage(self, keys: list[bytes], args: list[bytes]) -> None:
+        """Hands over arguments for the next run, in portions."""
+        for are_keys, words in ((True, keys), (False, args)):
+            for at in range(0, max(1, len(words)), ARGUMENTS_MAX):
+                self._stage(are_keys, *words[at : at + ARGUMENTS_MAX])
+
+    def collect(self) -> None:
+        """A full collection of garbage."""
+        self._collect(b"collect")
+
+
+def _library(name: bytes) -> bytes:
+    return library_chunk(name.decode()) if name.decode() in _LIBRARIES else b""
+
+
+def version_number(version: str) -> int:
+    """7.0.15 as 0x0007000f."""
+    major, minor, patch = (int(part) for part in version.split("."))
+    return major << 16 | minor << 8 | patch
