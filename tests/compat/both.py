@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -30,9 +30,17 @@ class RawClient:
 
     def send(self, *words: str | bytes) -> None:
         """Sends one request."""
+        self.send_all([words])
+
+    def send_all(self, requests: Sequence[Sequence[str | bytes]]) -> None:
+        """Sends many requests at once."""
+        self._socket.sendall(b"".join(self._encoded(words) for words in requests))
+
+    @staticmethod
+    def _encoded(words: Sequence[str | bytes]) -> bytes:
         args = [word.encode() if isinstance(word, str) else word for word in words]
         parts = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
-        self._socket.sendall(b"*%d\r\n" % len(args) + b"".join(parts))
+        return b"*%d\r\n" % len(args) + b"".join(parts)
 
     def reply(self) -> bytes:
         """The next reply, with all that is nested in it. Raises TimeoutError."""
