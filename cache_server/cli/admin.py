@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cache_server.cli.verify import is_same, report_table, run_pass
+from cache_server.disk import Disk
 from cache_server.errors import InputError
-from cache_server.persistence.snapshot_codec import Loaded, Loader
+from cache_server.persistence.inspection import FileReport, LogReport, inspect_log
+from cache_server.persistence.inspection import repair as repair_log
+from cache_server.persistence.snapshot_codec import Loaded
 
 SENTINELS_DEFAULT = "127.0.0.1:26379"
 SENTINELS_VARIABLE = "CACHECTL_SENTINELS"
 DIAL_TIMEOUT_S = 2.0
-#: What a snapshot may hold at most; the server that wrote it may have had as many.
-DATABASES_MAX = 1024
-READ_BYTES = 1024 * 1024
 
 app = typer.Typer(
     add_completion=False,
@@ -278,26 +278,75 @@ def verify(
         raise typer.Exit(3)
 
 
-def load(file: str) -> Loaded:
-    """The data of a snapshot, every checksum verified. Raises InputError, OSError."""
-    loader = Loader(DATABASES_MAX, time.time_ns() // 1_000_000)
-    with open(file, "rb") as source:
-        while data := source.read(READ_BYTES):
-            loader.feed(data)
-    return loader.finish()
+FileArgument = Annotated[
+    str,
+    typer.Argument(help="A snapshot, a log file, a manifest, or the folder that holds one."),
+]
+
+
+def inspect(path: str) -> LogReport:
+    """What is in the files. Raises typer.Exit."""
+    try:
+        return inspect_log(Disk(), path, time.time_ns() // 1_000_000)
+    except InputError as error:
+        raise fail(f"{path}: {error}") from None
+    except OSError as error:
+        raise fail(f"{error.filename or path}: {error.strerror}") from None
 
 
 @app.command()
-def check(
-    file: Annotated[str, typer.Argument(help="A snapshot (dump.rdb).")],
+def check(path: FileArgument) -> None:
+    """Reads snapshots and logs to their end, verifies every checksum, and says what is in them."""
+    report = inspect(path)
+    for one in report.files:
+        show_file(one)
+    fault = report.fault
+    if fault is None:
+        return
+    what = "the file is torn" if fault.torn else "damage"
+    advice = "" if fault.kind != "log" else "; 'cachectl repair' cuts it there"
+    raise fail(f"{fault.path}: {what} at offset {fault.good_bytes}: {fault.fault}{advice}")
+
+
+@app.command()
+def repair(
+    path: FileArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Reads a snapshot to its end and its checksum, and says what is in it."""
+    """Cuts a log at its first fault. What comes after it is put aside, and not loaded any more."""
+    report = inspect(path)
+    fault = report.fault
+    if fault is None:
+        console.print("nothing to repair: everything is whole")
+        return
+    lost_bytes = fault.size_bytes - fault.good_bytes
+    console.print(f"{fault.path}: at offset {fault.good_bytes}: {fault.fault}")
+    if not yes and not typer.confirm(f"Cut {lost_bytes} bytes, and the files after this one?"):
+        raise typer.Exit(1)
     try:
-        loaded = load(file)
-    except InputError as error:
-        raise fail(f"{file}: {error}") from None
-    except OSError as error:
-        raise fail(f"{file}: {error.strerror}") from None
+        for line in repair_log(Disk(), report):
+            console.print(line)
+    except (InputError, OSError) as error:
+        raise fail(str(error)) from None
+
+
+def show_file(one: FileReport) -> None:
+    """A line about a file, and a table where it has a snapshot."""
+    if one.loaded is not None:
+        show_data(one.loaded)
+    if one.whole and one.kind != "log":
+        console.print(f"{one.path}: whole, checksum verified")
+    elif one.whole:
+        console.print(
+            f"{one.path}: whole, {one.frames} frames in {one.groups} groups verified,"
+            f" {one.unsealed} commands that nothing seals"
+        )
+    if one.history:
+        console.print(f"history: {one.history}")
+
+
+def show_data(loaded: Loaded) -> None:
+    """Keys by database and type, and the fields of the preamble."""
     table = Table()
     for column in ("database", "type", "keys"):
         table.add_column(column)
@@ -305,7 +354,6 @@ def check(
         kinds = Counter(kind_of(entry.value) for _, entry in entries.items())
         for kind, count in sorted(kinds.items()):
             table.add_row(str(index), kind, str(count))
-    console.print(f"{file}: whole, checksum verified")
     console.print(table)
     for name, value in loaded.aux.items():
         console.print(f"{name.decode('utf-8', 'replace')}: {value.decode('utf-8', 'replace')}")

@@ -25,6 +25,7 @@ from typing import Any
 from cache_server import client as states
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.database import EXPIRE_IGNORE
+from cache_server.persistence.log_chain import Chain
 from cache_server.persistence.log_codec import (
     DamageError,
     Group,
@@ -64,9 +65,7 @@ class Replay:
         self.server = server
         self.commands_run = 0
         self.history = base
-        self._place: Place | None = None
-        self._chain = 0
-        self._checksum = 0
+        self._chain = Chain()
         self._client = server.new_client()
         self._client.flags |= states.REPLAY | states.DENY_BLOCKING
         self._reader = RequestReader(_WORD_BYTES_MAX)
@@ -101,25 +100,24 @@ class Replay:
     @property
     def complete(self) -> bool:
         """Whether the log ends where the data does, so that history goes on from there."""
-        return (
-            self._place is not None
-            and self.history is not None
-            and self.history.offset == self._chain
-        )
+        chain, history = self._chain, self.history
+        return chain.place is not None and history is not None and history.offset == chain.position
 
     @property
     def boot(self) -> str:
         """The run of the system in which the log was written last."""
-        return "" if self._place is None else self._place.boot
+        place = self._chain.place
+        return "" if place is None else place.boot
 
     @property
     def tail(self) -> Tail | None:
         """What followers may be sent again; None where the log has no history."""
-        place = self._place
+        chain = self._chain
+        place = chain.place
         if place is None or not self.complete:
             return None
         if not self._tail:
-            return Tail(self._chain, HistoryMark(self._checksum, place.base), [])
+            return Tail(chain.position, HistoryMark(chain.checksum, place.base), [])
         first, checksum_before = self._tail[0]
         mark = HistoryMark(checksum_before, place.base)
         return Tail(first.start, mark, [frame for frame, _ in self._tail])
@@ -127,20 +125,11 @@ class Replay:
     # -- history -------------------------------------------------------------------------------
 
     def _placed(self, item: Placed) -> None:
-        place, known = item.place, self._place
-        if known is None:
-            self._begin_chain(place, item.offset)
-        elif place.position != self._chain or place.checksum != self._checksum:
-            raise DamageError(
-                item.offset,
-                f"the history goes on at {place.position} with checksum {place.checksum:016x},"
-                f" and the frames before end at {self._chain} with {self._checksum:016x}",
-            )
-        self._place = place
-        self._name_history()
+        if self._chain.placed(item):
+            self._begin_chain(item.place, item.offset)
+        self._name_history(item.place)
 
     def _begin_chain(self, place: Place, offset: int) -> None:
-        self._chain, self._checksum = place.position, place.checksum
         self._tail.clear()
         self._tail_bytes = 0
         base = self.history
@@ -155,12 +144,12 @@ class Replay:
             )
         elif base.replication_id not in (place.replid, place.replid2):
             raise DamageError(offset, "the log belongs to another history than its base")
-        elif base.offset == self._chain:
-            self._check_base(self._checksum, offset)
+        elif base.offset == place.position:
+            self._check_base(place.checksum, offset)
 
     def _check_base(self, checksum: int, offset: int) -> None:
         """Whether the data before the log has the history checksum that the log has there."""
-        base, place = self.history, self._place
+        base, place = self.history, self._chain.place
         if base is None or base.checksum is None or (place and place.base != base.base):
             return
         if base.checksum != checksum:
@@ -170,17 +159,17 @@ class Replay:
                 f" {checksum:016x} in the log",
             )
 
-    def _name_history(self) -> None:
-        place, history = self._place, self.history
-        if place is None or history is None:
+    def _name_history(self, place: Place) -> None:
+        history, chain = self.history, self._chain
+        if history is None:
             return
-        at_chain = history.offset == self._chain
+        at_chain = history.offset == chain.position
         self.history = RecoveredHistory(
             place.replid,
             history.offset,
             self._client.db.index,
             max(place.epoch, history.epoch),
-            self._checksum if at_chain else history.checksum,
+            chain.checksum if at_chain else history.checksum,
             place.base,
             place.replid2,
             place.replid2_position,
@@ -189,39 +178,25 @@ class Replay:
     # -- sealed groups -------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
-        history = self.history
-        if self._place is None or history is None:
-            raise DamageError(group.offset, "frames before the line that names their history")
-        chain, checksum = self._chain, self._checksum
-        checksums = []
-        for frame in group.frames:
-            if frame.start != chain:
-                raise DamageError(
-                    group.offset, f"a frame for {frame.start} came where {chain} was next"
-                )
-            checksums.append(checksum)
-            if chain < history.offset <= frame.end:
-                head = frame.body[: history.offset - chain]
-                self._check_base(history_checksum(head, checksum), group.offset)
-            checksum = history_checksum(frame.body, checksum)
-            if checksum != frame.history:
-                raise DamageError(
-                    group.offset,
-                    f"the frame at {frame.start} belongs to another history: its checksum is"
-                    f" {frame.history:016x} and should be {checksum:016x}",
-                )
-            chain = frame.end
-        self._run_group(group, chain)
-        self._chain, self._checksum = chain, checksum
+        checksums = self._chain.group(group)
+        history, end = self.history, self._chain.position
+        assert history is not None  # there is one where there is a chain
+        done = history.offset
+        for frame, before in zip(group.frames, checksums):
+            if frame.start < done <= frame.end:
+                head = frame.body[: done - frame.start]
+                self._check_base(history_checksum(head, before), group.offset)
+        if end > done:
+            self._run_group(group, done)
         for frame, before in zip(group.frames, checksums):
             self._keep(frame, before)
-        self._advance(group, chain)
+        if end >= done:
+            epoch = max(history.epoch, group.frames[-1].epoch)
+            database = self._client.db.index
+            self.history = history.moved(end, database, epoch, self._chain.checksum)
 
-    def _run_group(self, group: Group, end: int) -> None:
-        assert self.history is not None
-        done = self.history.offset
-        if end <= done:
-            return
+    def _run_group(self, group: Group, done: int) -> None:
+        """Carries out what is behind the position `done`."""
         reader = self._reader
         for frame in group.frames:
             if frame.start >= done:
@@ -242,13 +217,6 @@ class Replay:
         if reader.buffered_bytes:
             raise DamageError(group.offset, "a group of frames ends within a command")
 
-    def _advance(self, group: Group, end: int) -> None:
-        history = self.history
-        assert history is not None
-        epoch = max(history.epoch, group.frames[-1].epoch)
-        if end >= history.offset:
-            self.history = history.moved(end, self._client.db.index, epoch, self._checksum)
-
     def _keep(self, frame: Frame, checksum_before: int) -> None:
         tail = self._tail
         tail.append((frame, checksum_before))
@@ -261,7 +229,7 @@ class Replay:
     def _plain(self, item: Plain) -> None:
         # Whoever wrote this knows nothing of our history: the data leaves it here.
         self.history = None
-        self._place = None
+        self._chain.end()
         words = item.words
         row = self._find(words, item.offset)
         if row.name == "multi":
