@@ -170,7 +170,8 @@ def _inspect_file(disk: Disk, path: str, chain: Chain, now_ms: int) -> FileRepor
             report.fault, report.torn = error.reason, True
             report.good_bytes = error.offset
         except DamageError as error:
-            report.fault, report.good_bytes = error.reason, error.offset
+            report.fault = f"{error.reason} (offset {error.offset})"
+            report.good_bytes = min(error.offset, parser.offset)
         except InputError as error:
             report.fault = str(error)
     _name_history(report, chain)
