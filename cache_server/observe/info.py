@@ -115,13 +115,22 @@ def server_fields(server: Any) -> Fields:
         ("executable", os.path.abspath(sys.argv[0])),
         ("config_file", config.file),
         ("io_threads_active", 0),
+        *_shutdown_fields(server),
         ("cache_server_version", __version__),
         ("cache_server_core", server.core_name),
     ]
 
 
+def _shutdown_fields(server: Any) -> Fields:
+    deadline_ms = server.shutdown.deadline_ms
+    if not deadline_ms:
+        return []
+    return [("shutdown_in_milliseconds", max(0, deadline_ms - server.now_ms()))]
+
+
 def client_fields(server: Any) -> Fields:
     clients = server.clients.values()
+    blocked = len(server.blocking) + len(server.pauses.waiting) + len(server.shutdown.waiting)
     largest_input = max((client.channel.reader.capacity_bytes for client in clients), default=0)
     largest_output = max((client.connection.output_bytes for client in clients), default=0)
     return [
@@ -130,7 +139,7 @@ def client_fields(server: Any) -> Fields:
         ("maxclients", server.config.maxclients),
         ("client_recent_max_input_buffer", largest_input),
         ("client_recent_max_output_buffer", largest_output),
-        ("blocked_clients", len(server.blocking) + len(server.pauses.waiting)),
+        ("blocked_clients", blocked),
         ("tracking_clients", len(server.tracking.clients)),
         ("clients_in_timeout_table", server.blocking.timed),
     ]

@@ -154,6 +154,18 @@ class AppendLog:
         if self.rewriting is None:
             self._rewrite_if_due()
 
+    def may_end(self) -> bool:
+        """Whether a shutdown loses nothing of the log; a rewrite under way is given up."""
+        if self.state is LogState.FIRST:
+            log.warning("Writing initial AOF, can't exit.")
+            return False
+        if self.rewriting is not None:
+            log.warning("There is a child rewriting the AOF. Killing it!")
+            self.stop_rewrite()
+        if self.on:
+            log.info("Calling fsync() on the AOF file.")
+        return True
+
     async def stop(self) -> None:
         """Writes and syncs what is held."""
         self.stop_rewrite()

@@ -301,7 +301,10 @@ class Persistence:
     def save_before_exit(self, wanted: bool = False, refused: bool = False) -> bool:
         """The saving step of a shutdown: with save points, or when `wanted`, unless `refused`.
 
-        False when the disk refused: the server then had better go on."""
+        False when the disk refused, or the log has no base yet: the server then had better go on.
+        """
+        if self.log is not None and not self.log.may_end():
+            return False
         if self.running is not None:
             log.warning("There is a child saving an .rdb. Killing it!")
             self.running.abort()

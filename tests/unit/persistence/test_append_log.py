@@ -85,7 +85,7 @@ class Node:
         return reply
 
     @property
-    def digest(self) -> bytes:
+    def digest(self) -> int:
         return dataset_digest(self.server.keyspace)
 
     @property
