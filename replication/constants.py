@@ -87,6 +87,9 @@ VERIFY_BUDGET_ASKED_PERCENT: Final = 50
 RECONNECT_INTERVAL_MS: Final = 1000
 """Pause between two attempts to reach the leader (Redis: one attempt per cron second)."""
 
+RECONNECT_JITTER_MS: Final = 250
+"""Up to so much earlier, each time another part: many followers do not come back in one moment."""
+
 SNAPSHOT_LENGTH_BYTES_MAX: Final = 1 << 46
 """Longest announced snapshot believed. A larger number is a broken peer, not a data set."""
 

@@ -43,6 +43,7 @@ from replication.constants import (
     KEEPALIVE_INTERVAL_MS,
     POSITION_MAX,
     RECONNECT_INTERVAL_MS,
+    RECONNECT_JITTER_MS,
 )
 from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
 from replication.frames import parse as parse_frame
@@ -140,6 +141,8 @@ class Follower:
     """Whether this link carries frames."""
     heard_ms: int = 0
     down_since_ms: int | None = None
+    lag_ms: int = 0
+    """The age of what was applied last, when it was applied, by the leader's timestamp."""
     leader_timestamp_ms: int = 0
     """When the leader wrote what was last applied, by its clock."""
     snapshot: SnapshotReceiver | None = None
@@ -162,6 +165,7 @@ class Follower:
     _asked_sync: bool = False
     _held: bytes = b""
     _retry_ms: int = 0
+    _failures: int = 0
     _rejected_position: int = -1
     _acked_ms: int = 0
     _ack_due: bool = False
@@ -295,8 +299,15 @@ class Follower:
             self.down_since_ms = now_ms
         self._close(reason)
         self._become(_S.WAITING)
-        self._retry_ms = now_ms if at_once else now_ms + RECONNECT_INTERVAL_MS
+        self._retry_ms = now_ms if at_once else now_ms + RECONNECT_INTERVAL_MS - self._jitter_ms()
         self._log(LogLevel.WARNING, f"MASTER <-> REPLICA link: {reason}")
+
+    def _jitter_ms(self) -> int:
+        """Followers that lost their leader together do not come back together: each by its place
+        and its history has another moment, and another one every time."""
+        self._failures += 1
+        seed = b"%d %d %d" % (self.settings.listening_port, self._failures, self.backlog.end)
+        return crc32c(seed) % RECONNECT_JITTER_MS
 
     def _close(self, reason: str) -> None:
         """Ends the link in whatever state it is, so that nothing is pending."""
@@ -710,7 +721,9 @@ class Follower:
             self._seal_raw(position, now_ms)
             return
         while self._pending and self._pending[0].end <= position:
-            self._relay(self._pending.popleft())
+            frame = self._pending.popleft()
+            self.lag_ms = max(0, now_ms + self.wall_offset_ms - frame.timestamp_ms)
+            self._relay(frame)
         if self._ack_due:
             self._ack(position, now_ms)
         if not self._applying:

@@ -86,9 +86,10 @@ class SnapshotPass:
         """Whether a chunk has been asked for and not yet come."""
 
     @property
-    def sending(self) -> bool:
-        """Whether its length is known, or does not matter."""
-        return self.state is PassState.SENDING
+    def transferring(self) -> bool:
+        """Whether it is a finished snapshot that is being sent; one that is made while it is sent
+        is still being made, which is what Redis's INFO calls it."""
+        return self.spooled and self.state is PassState.SENDING
 
     def become(self, state: PassState) -> None:
         """Takes an edge of the table; any other raises `AssertionError`."""

@@ -30,6 +30,7 @@ from replication.actions import Action, Log, LogLevel
 from replication.backlog import Backlog
 from replication.checksum import crc32c
 from replication.constants import (
+    ACK_INTERVAL_MS,
     EPOCH_MAX,
     FRAMES_VERSION,
     KEEPALIVE_INTERVAL_MS,
@@ -191,12 +192,24 @@ class Leader:
         """Followers that acknowledged `position`."""
         return sum(1 for p in self.followers.values() if p.online and p.acked_position >= position)
 
-    def lag_bytes(self, progress: Progress) -> int:
-        """Stream bytes that a follower has yet to acknowledge."""
+    def lag_bytes(self, progress: Progress, now_ms: int) -> int:
+        """Stream bytes that a follower had yet to apply when it was last heard of; all that it has
+        not acknowledged, where that is longer ago than it should be."""
+        if not self._is_silent(progress, now_ms):
+            return progress.lag_bytes
         return self.backlog.end - progress.acked_position
 
     def lag_ms(self, progress: Progress, now_ms: int) -> int:
-        """Age of the oldest stream byte that a follower has yet to acknowledge."""
+        """Age of the oldest of these bytes, likewise: from the write here to the apply there and
+        the way of the acknowledgement, by this clock alone."""
+        if not self._is_silent(progress, now_ms):
+            return progress.lag_ms
+        return self._unacked_age_ms(progress, now_ms)
+
+    def _is_silent(self, progress: Progress, now_ms: int) -> bool:
+        return not progress.online or now_ms - progress.heard_ms > 2 * ACK_INTERVAL_MS
+
+    def _unacked_age_ms(self, progress: Progress, now_ms: int) -> int:
         written_ms = self.backlog.timestamp_ms_at(progress.acked_position)
         if written_ms is None:
             return 0
@@ -636,6 +649,8 @@ class Leader:
             self._drop(progress, f"its history has diverged at offset {event.position}")
             return
         progress.acked_position = max(progress.acked_position, event.position)
+        progress.lag_bytes = self.backlog.end - progress.acked_position
+        progress.lag_ms = self._unacked_age_ms(progress, now_ms)
         if event.log_position is not None:
             progress.logged_position = max(progress.logged_position, event.log_position)
         if progress.stream_on_ack:

@@ -71,6 +71,10 @@ class Progress:
     sent_position: int = 0
     acked_position: int = 0
     logged_position: int = 0
+    lag_bytes: int = 0
+    """Stream bytes that it had yet to apply when it acknowledged last."""
+    lag_ms: int = 0
+    """The age of the oldest of them then, by our own clock alone."""
     heard_ms: int = 0
     sent_ms: int = 0
     waiting_since_ms: int = 0

@@ -132,6 +132,14 @@ class SnapshotIntake:
         self._persistence = persistence
         self._loader = persistence.loader(drop_expired=False)
 
+    @property
+    def keys(self) -> tuple[int, int]:
+        """Keys read, and how many the leader said there are (as many, where it is a stock one)."""
+        loaded = self._loader.loaded
+        announced = loaded.aux.get(b"cache-keys", b"")
+        total = int(announced) if announced.isdigit() and len(announced) < 19 else 0
+        return loaded.keys_loaded, max(total, loaded.keys_loaded)
+
     def feed(self, data: bytes) -> None:
         """Takes a piece. Raises InputError."""
         self._loader.feed(data)

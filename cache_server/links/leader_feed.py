@@ -10,6 +10,9 @@ A snapshot is produced a chunk at a time, each in its own turn of the event loop
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +43,15 @@ class FeedLink:
             channel = self.client.channel
             channel.writer.write(Raw(data))
             channel.flush()
+
+    def cut(self) -> None:
+        """Tells the peer at once that the link has ended: the loop closes it in its next turn, and
+        who killed the link may ask the peer before that."""
+        held = self.client.connection.transport.get_extra_info("socket")
+        if held is None or held.fileno() < 0:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(held.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
 
     def close(self, *, flush: bool) -> None:
         """Ends the connection, after what is written has left or at once."""

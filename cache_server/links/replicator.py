@@ -311,7 +311,7 @@ class Replicator:
         if not self.leader.active:
             return []
         self._flush()
-        return history_aux(self.history())
+        return [(b"cache-keys", len(self.server.keyspace)), *history_aux(self.history())]
 
     def history(self) -> RecoveredHistory:
         """The history at the position that the data has."""
@@ -363,7 +363,9 @@ class Replicator:
 
     def client_gone(self, client: Any) -> None:
         """A connection has ended, that of a follower or of a client that waits perhaps."""
-        if self._feeds.pop(client.id, None) is not None:
+        feed = self._feeds.pop(client.id, None)
+        if feed is not None:
+            feed.cut()
             self._serve(ev.LinkClosed(client.id))
         if self._waiters:
             for token in [t for t, waiter in self._waiters.items() if waiter is client]:
@@ -522,14 +524,30 @@ class Replicator:
         """Followers online and heard of within min-replicas-max-lag."""
         return self.leader.good_count(self._now_ms())
 
+    def snapshot_keys(self, number: int) -> tuple[int, int]:
+        """Keys read for a full sync under way, and how many there are."""
+        source = self._snapshots.get(number)
+        return (0, 0) if source is None else (source.snapshot.keys_done, source.snapshot.keys_total)
+
+    def received_keys(self) -> tuple[int, int]:
+        """Keys received in the full sync under way, and how many the leader announced."""
+        return (0, 0) if self._intake is None else self._intake.keys
+
+    def lag_bytes(self, progress: Progress) -> int:
+        """Bytes that a follower had yet to apply when it was heard of last."""
+        return self.leader.lag_bytes(progress, self._now_ms())
+
     def lag_ms(self, progress: Progress) -> int:
-        """Age of the oldest byte that a follower has yet to acknowledge, in ms."""
+        """Age of the oldest of these bytes, in ms."""
         return self.leader.lag_ms(progress, self._now_ms())
 
-    def applied_age_ms(self) -> int:
-        """How long ago, by its own clock, our leader wrote what was applied last, in ms."""
-        wall_ms = self._now_ms() + self.follower.wall_offset_ms
-        return max(0, wall_ms - self.follower.leader_timestamp_ms)
+    def applied_lag_ms(self) -> int:
+        """How old what was applied last was when it was applied, by the leader's own timestamp;
+        without a link, how old it is. In ms, and as exact as the two clocks agree."""
+        follower = self.follower
+        if follower.connected or not follower.leader_timestamp_ms:
+            return follower.lag_ms
+        return max(0, self._now_ms() + follower.wall_offset_ms - follower.leader_timestamp_ms)
 
     # -- the stream ----------------------------------------------------------------------------
 

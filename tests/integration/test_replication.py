@@ -455,3 +455,41 @@ def test_a_restarted_follower_resumes_from_its_snapshot(nodes: Any) -> None:
     wait_in_sync(leader, follower)
     assert contents(follower) == contents(leader)
     assert leader.info("stats")["sync_full"] == 1
+
+
+def test_a_pause_on_a_follower_does_not_stop_the_stream(nodes: Any) -> None:
+    leader = nodes(OURS)
+    follower = nodes(OURS, follow(leader.port))
+    wait_in_sync(leader, follower)
+    follower.client().execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+    client = leader.client()
+    client.set("short", "1", px=100)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.set("a", 1).incr("a").execute()
+    wait_in_sync(leader, follower)
+    assert follower.client().get("a") == "2"
+    wait_for(lambda: client.get("short") is None, "the key to expire")
+    wait_in_sync(leader, follower)
+    assert follower.client().dbsize() == leader.client().dbsize() == 1
+
+
+def test_lag_and_the_progress_of_a_full_sync_are_told_on_both_sides(nodes: Any) -> None:
+    leader = nodes(OURS, "enable-debug-command yes", "rdb-key-save-delay 2000")
+    leader.client().execute_command("DEBUG", "POPULATE", 1000)
+    follower = nodes(OURS, follow(leader.port))
+
+    def half_way() -> bool:
+        here, there = leader.info(), follower.info()
+        return here.get("cache_sync_percent", 0) > 0 and there.get("cache_sync_percent", 0) > 0
+
+    wait_for(half_way, "both sides to tell how far the full sync is")
+    assert leader.info()["cache_sync_percent"] < 100
+    wait_in_sync(leader, follower)
+    assert "cache_sync_percent" not in leader.info()
+    leader.client().set("k", "v")
+    wait_in_sync(leader, follower)
+    told = follower.info()
+    assert told["cache_lag_ms"] < 5000
+    assert told["cache_lag_bytes"] == 0
+    wait_for(lambda: leader.info()["cache_follower0"]["lag_bytes"] == 0, "the acknowledgement")
+    assert leader.info()["cache_follower0"]["lag_ms"] == 0

@@ -236,7 +236,7 @@ class LeaderWorld:
         ]
         lines += [
             f"link {p.link} {p.state.value} sent {p.sent_position} acked {p.acked_position}"
-            f" lag {leader.lag_bytes(p)} bytes {leader.lag_ms(p, self.now_ms)} ms"
+            f" lag {leader.lag_bytes(p, self.now_ms)} bytes {leader.lag_ms(p, self.now_ms)} ms"
             for p in leader.followers.values()
         ]
         return lines
