@@ -36,4 +36,3 @@ cdef class Group:
     cpdef bint acknowledge(self, entry_id) except *
     @cython.locals(consumer=Consumer)
     cpdef Py_ssize_t drop_consumer(self, bytes name) except -1
-    cpdef advance(self, stream, list ids)

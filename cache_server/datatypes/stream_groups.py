@@ -152,19 +152,6 @@ class Group:
             self.pending.remove(entry_id)
         return len(consumer.pending)
 
-    def advance(self, stream: Any, ids: list[int]) -> None:
-        """The group read these ids of `stream`: they ascend and are above `last_id`."""
-        deleted = stream.deleted_ahead()
-        if self.entries_read != UNKNOWN and ids[0] > deleted:
-            self.entries_read += len(ids)
-        else:
-            for entry_id in ids:
-                if self.entries_read != UNKNOWN and entry_id > deleted:
-                    self.entries_read += 1
-                else:
-                    self.entries_read = stream.entries_up_to(entry_id)
-        self.last_id = ids[len(ids) - 1]
-
     def lag(self, stream: Any) -> int | None:
         """How many entries of `stream` it has not read; None where deletions hide that."""
         if not stream.entries_added:

@@ -63,7 +63,7 @@ def xinfo_stream_command(ctx: Any, args: list[bytes]) -> Any:
         groups = sorted(stream.groups.items())
         reply += [b"groups", [_full_group(stream, name, group, count) for name, group in groups]]
         return reply
-    ends = [stream.first_id, stream.newest_id]
+    ends = [stream.first_id, stream.newest_id()]
     first, last = [_entries(stream.range(end, end)) or [None] for end in ends]
     reply += [b"groups", len(stream.groups), b"first-entry", first[0], b"last-entry", last[0]]
     return reply

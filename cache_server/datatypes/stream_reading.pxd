@@ -4,7 +4,11 @@ from cache_server.datatypes.stream_groups cimport Consumer, Group, Pending
 from cache_server.datatypes.streams cimport Stream
 from cache_server.keyspace.database cimport Database
 
+cdef int _NONE, _STREAMS, _COUNT, _GROUP, _BLOCK, _NOACK
+cdef dict _OPTIONS
+
 @cython.final
+@cython.freelist(8)
 cdef class _Reading:
     cdef public long long count
     cdef public long long timeout_ms
@@ -23,6 +27,7 @@ cdef _group_id(Client ctx, list args, _Reading reading, Py_ssize_t index)
 cpdef tuple consumer_of(Client ctx, bytes key, Group group, bytes name)
 @cython.locals(consumer=Consumer, pending=Pending)
 cdef list _history(Client ctx, bytes key, Stream stream, Group group, _Reading reading, after)
-@cython.locals(pending=Pending, found=list, now_ms="long long", telling=bint, made=bint, reply=list)
+@cython.locals(pending=Pending, consumer=Consumer, found=list, now_ms="long long", telling=bint, made=bint, reply=list)
 cdef list _deliver(Client ctx, bytes key, Stream stream, Group group, _Reading reading)
+cdef _paired(Client ctx, list flat)
 cdef bint _has_after(Client ctx, Stream stream, entry_id) except *

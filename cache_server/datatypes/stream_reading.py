@@ -29,6 +29,13 @@ _WAITED_ENTRIES_MAX = 1000
 #: In the place of an id: XREADGROUP's `>`.
 _NEW = ID_MAX
 
+_NONE, _STREAMS, _COUNT, _GROUP, _BLOCK, _NOACK = range(6)
+_OPTIONS = {
+    spelled: option
+    for option, name in enumerate((b"STREAMS", b"COUNT", b"GROUP", b"BLOCK", b"NOACK"), _STREAMS)
+    for spelled in (name, name.lower())
+}
+
 _GONE_GROUP = b"NOGROUP the consumer group this client was blocked on no longer exists"
 _GONE_KEY = b"UNBLOCKED the stream key no longer exists"
 
@@ -45,21 +52,22 @@ class _Reading:
         self.acknowledged = False
         index, size = 1, len(args)
         while index < size:
-            word = args[index].lower()
+            word = args[index]
+            option = _OPTIONS.get(word) or _OPTIONS.get(word.lower(), _NONE)
             left = size - 1 - index
-            if word == b"streams" and left:
+            if option == _STREAMS and left:
                 break
-            if word == b"count" and left:
+            if option == _COUNT and left:
                 index += 1
                 self.count = max(0, parse_integer(args[index]))
-            elif word == b"block" and left:
-                index += 1
-                self._block(ctx, args, args[index])
-            elif word == b"group" and left >= 2:
+            elif option == _GROUP and left >= 2:
                 _only_grouped(grouped, b"GROUP")
                 self.group, self.consumer = args[index + 1], args[index + 2]
                 index += 2
-            elif word == b"noack":
+            elif option == _BLOCK and left:
+                index += 1
+                self._block(ctx, args, args[index])
+            elif option == _NOACK:
                 _only_grouped(grouped, b"NOACK")
                 self.acknowledged = True
             else:
@@ -149,7 +157,7 @@ def _has_after(ctx: Any, stream: Stream, entry_id: int) -> bool:
     it has been deleted since."""
     if ctx.blocked is not None:
         return bool(stream.last_id > entry_id)
-    return len(stream.nodes) > 0 and stream.newest_id > entry_id
+    return stream.length > 0 and bool(stream.newest_id() > entry_id)
 
 
 def _paired(ctx: Any, flat: list[Any]) -> Any:
@@ -256,7 +264,12 @@ def _history(
 def _deliver(ctx: Any, key: bytes, stream: Stream, group: Group, reading: _Reading) -> list[Any]:
     """New entries for the consumer, pending from now on unless NOACK was given."""
     name, now_ms = reading.consumer, ctx.keyspace.now_ms
-    _, made = consumer_of(ctx, key, group, name)
+    consumer = group.consumers.get(name)
+    made = consumer is None
+    if consumer is None:
+        consumer_of(ctx, key, group, name)
+    else:
+        consumer.seen_ms = now_ms
     found = stream.range(group.last_id + 1, ID_MAX, reading.count or -1)
     telling = propagates(ctx)
     ctx.propagate_nothing()
@@ -265,14 +278,15 @@ def _deliver(ctx: Any, key: bytes, stream: Stream, group: Group, reading: _Readi
         _propagate_consumer(ctx, key, reading)
     if not found:
         return []
-    group.advance(stream, [entry_id for entry_id, _ in found])
+    stream.was_read(group, found)
     if reading.acknowledged:
         propagate_group_id(ctx, key, reading.group, group)
         return [[format_id(entry_id), fields] for entry_id, fields in found]
     reply: list[Any] = []
     for entry_id, fields in found:
         spelled = format_id(entry_id)
-        group.assign(entry_id, name, now_ms).deliveries = 1
+        pending = group.assign(entry_id, name, now_ms)
+        pending.deliveries = 1
         if telling:
             propagate_claim(ctx, key, reading.group, spelled, name, now_ms, 1, spelled)
         reply.append([spelled, fields])

@@ -88,10 +88,12 @@ class Stream:
         """The lowest id present, 0 in an empty stream."""
         return self.nodes[0].ids[0] if self.nodes else 0
 
-    @property
     def newest_id(self) -> int:
         """The highest id present, 0 in an empty stream."""
-        return self.nodes[-1].ids[-1] if self.nodes else 0
+        if not self.nodes:
+            return 0
+        node = self.nodes[len(self.nodes) - 1]
+        return node.ids[len(node.ids) - 1]
 
     def items(self) -> Iterator[tuple[int, list[bytes]]]:
         """(id, fields and values) in ascending order. Not for use while entries change."""
@@ -201,14 +203,22 @@ class Stream:
     def range(self, low: int, high: int, count: int = -1) -> list[tuple[int, list[bytes]]]:
         """Up to `count` (-1: all) entries with low <= id <= high, ascending."""
         found: list[tuple[int, list[bytes]]] = []
-        for index in range(self._node_of(low), len(self.nodes)):
+        index = self._node_of(low)
+        while index < len(self.nodes) and count != len(found):
             node = self.nodes[index]
-            start, stop = bisect_left(node.ids, low), bisect_right(node.ids, high)
-            if start >= stop or count == len(found):
+            ids = node.ids
+            stop = len(ids)
+            start = bisect_left(ids, low) if ids[0] < low else 0
+            if ids[stop - 1] > high:
+                stop = bisect_right(ids, high)
+            if start >= stop:
                 break
-            if count >= 0:
-                stop = min(stop, start + count - len(found))
-            found += zip(node.ids[start:stop], node.fields[start:stop])
+            if 0 <= count < stop - start + len(found):
+                stop = start + count - len(found)
+            while start < stop:
+                found.append((ids[start], node.fields[start]))
+                start += 1
+            index += 1
         return found
 
     def range_back(self, low: int, high: int, count: int = -1) -> list[tuple[int, list[bytes]]]:
@@ -229,8 +239,8 @@ class Stream:
         index = self._node_of(entry_id)
         if index == len(self.nodes):
             return False
-        ids = self.nodes[index].ids
-        return ids[bisect_left(ids, entry_id)] == entry_id
+        node = self.nodes[index]
+        return bool(node.ids[bisect_left(node.ids, entry_id)] == entry_id)
 
     # -- what groups count ---------------------------------------------------------------------
 
@@ -238,9 +248,22 @@ class Stream:
         """The highest id deleted among the entries that remain; -1 where none was.
 
         What is above it was added without gaps, so that entries can be counted from there."""
-        if not self.nodes or not self.max_deleted_id or self.first_id > self.max_deleted_id:
+        if not self.max_deleted_id or not self.nodes or self.first_id > self.max_deleted_id:
             return -1
         return self.max_deleted_id
+
+    def was_read(self, group: Group, found: list[tuple[int, list[bytes]]]) -> None:
+        """The group read these entries, which are above its last id and ascend."""
+        deleted = self.deleted_ahead()
+        if group.entries_read != UNKNOWN and found[0][0] > deleted:
+            group.entries_read += len(found)
+        else:
+            for entry_id, _ in found:
+                if group.entries_read != UNKNOWN and entry_id > deleted:
+                    group.entries_read += 1
+                else:
+                    group.entries_read = self.entries_up_to(entry_id)
+        group.last_id = found[len(found) - 1][0]
 
     def entries_up_to(self, entry_id: int) -> int:
         """How many entries up to this id were ever added; UNKNOWN where that cannot be told."""
@@ -262,7 +285,9 @@ class Stream:
         low, high = 0, len(self.nodes)
         while low < high:
             middle = (low + high) // 2
-            if self.nodes[middle].ids[-1] < entry_id:
+            node = self.nodes[middle]
+            ids = node.ids
+            if ids[len(ids) - 1] < entry_id:
                 low = middle + 1
             else:
                 high = middle
@@ -292,7 +317,9 @@ class Trimming:
 
 def format_id(entry_id: int) -> bytes:
     """ms-sequence"""
-    return b"%d-%d" % (entry_id >> 64, entry_id & _PART_MAX)
+    ms = entry_id >> 64
+    sequence = entry_id & _PART_MAX
+    return f"{ms}-{sequence}".encode()
 
 
 def _part(word: bytes) -> int:
@@ -531,7 +558,7 @@ def xsetid_command(ctx: Any, args: list[bytes]) -> Any:
     stream: Stream | None = ctx.db.write_as(args[1], Stream)
     if stream is None:
         raise no_such_key()
-    if last_id < stream.newest_id:
+    if last_id < stream.newest_id():
         raise CommandError(
             b"ERR The ID specified in XSETID is smaller than the target stream top item"
         )
