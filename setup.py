@@ -14,6 +14,8 @@ from setuptools.command.build_ext import build_ext
 
 #: Pure Python modules worth compiling: the path of a request from dispatch to the data and back.
 HOT = [
+    "cache_server/access/checking.py",
+    "cache_server/access/control.py",
     "cache_server/client.py",
     "cache_server/commands/connection.py",
     "cache_server/commands/dispatch.py",

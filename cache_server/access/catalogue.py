@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cache_server.commands.key_flags import ARGUMENTS_DECIDE, flags_of_key
 from cache_server.commands.table import NO_AUTH, Command
+from cache_server.commands.table import WRITE as WRITES
+
+READ = 1
+WRITE = 2
 
 #: Every category, in the order of ACL CAT.
 CATEGORIES = (
@@ -20,6 +25,7 @@ CATEGORIES = (
     "connection", "transaction", "scripting",
 )  # fmt: skip
 
+_WRITING = frozenset(("insert", "delete", "update"))
 #: Commands whose arguments name channels: the first argument alone, or all of them.
 PUBLISHING = frozenset(("publish", "spublish"))
 SUBSCRIBING = frozenset(("subscribe", "psubscribe", "ssubscribe"))
@@ -31,6 +37,13 @@ def has_keys(row: Command) -> bool:
     """Whether a request of this row may name keys."""
     named = row.first_key != 0 or row.find_keys is not None
     return named and row.full_name not in _CHANNELS_AS_KEYS
+
+
+def access_of(row: Command, index: int, args: list[bytes]) -> int:
+    """How a request accesses its `index`-th key: READ, WRITE, both, or 0 for neither."""
+    flags = flags_of_key(row.full_name, bool(row.flags & WRITES), index, args)
+    access = READ if "access" in flags else 0
+    return access if _WRITING.isdisjoint(flags) else access | WRITE
 
 
 class Catalogue:
@@ -55,6 +68,13 @@ class Catalogue:
                 reach |= self._reach[row]
             self.category_reach[name.encode()] = reach
         self.keyed = self._bits(row for row in self.rows if has_keys(row))
+        #: How the first and the other keys of a row are accessed; not there for rows whose
+        #: arguments decide.
+        self.accesses = {
+            row: (access_of(row, 0, []), access_of(row, 1, []))
+            for row in self.rows
+            if has_keys(row) and row.full_name not in ARGUMENTS_DECIDE
+        }
         self.channelled = self._bits(
             row for row in self.rows if row.full_name in PUBLISHING | SUBSCRIBING
         )

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cache_server.access.catalogue import PUBLISHING, SUBSCRIBING, has_keys
-from cache_server.access.rules import ALLOWED, DENIED, READ, WRITE, Selector, User
-from cache_server.commands.key_flags import flags_of_key
-from cache_server.commands.table import WRITE as WRITES
+from cache_server.access.catalogue import PUBLISHING, READ, SUBSCRIBING, Catalogue, access_of
+from cache_server.access.rules import ALLOWED, DENIED, Selector, User
 from cache_server.commands.table import Command
 from cache_server.errors import CommandError
 
@@ -23,7 +21,6 @@ KEY = "key"
 CHANNEL = "channel"
 
 _NEARNESS = {COMMAND: 0, KEY: 1, CHANNEL: 2}
-_WRITING = frozenset(("insert", "delete", "update"))
 
 
 class Denial(NamedTuple):
@@ -33,23 +30,19 @@ class Denial(NamedTuple):
     position: int = 0
 
 
-def key_accesses(row: Command, args: list[bytes]) -> list[tuple[int, int]]:
+def key_accesses(catalogue: Catalogue, row: Command, args: list[bytes]) -> list[tuple[int, int]]:
     """Where a request's keys are, and how each is accessed: READ, WRITE, both, or 0 for neither."""
-    if not has_keys(row):
+    if not catalogue.keyed >> catalogue.numbers[row] & 1:
         return []
     try:
         positions = row.key_positions(args)
     except (CommandError, IndexError):
         return []
-    writes = bool(row.flags & WRITES)
-    found = []
-    for index, position in enumerate(positions):
-        flags = flags_of_key(row.full_name, writes, index, args)
-        access = (READ if "access" in flags else 0) | (
-            WRITE if not _WRITING.isdisjoint(flags) else 0
-        )
-        found.append((position, access))
-    return found
+    known = catalogue.accesses.get(row)
+    if known is None:
+        return [(pos, access_of(row, index, args)) for index, pos in enumerate(positions)]
+    first, others = known
+    return [(pos, others if index else first) for index, pos in enumerate(positions)]
 
 
 def channels(row: Command, args: list[bytes]) -> list[int]:
@@ -66,7 +59,7 @@ def denial(user: User, row: Command, args: list[bytes]) -> Denial | None:
         return None
     if decision == DENIED:
         return Denial(COMMAND)
-    keys = key_accesses(row, args)
+    keys = key_accesses(user.catalogue, row, args)
     nearest = Denial(COMMAND)
     for selector in user.selectors:
         found = _denied_by(selector, row, args, keys)
@@ -92,6 +85,8 @@ def _denied_by(
     for position, access in keys:
         if not selector.allows_key(args[position], access):
             return Denial(KEY, position)
+    if selector.all_channels or not catalogue.channelled >> number & 1:
+        return None
     is_pattern = row.full_name == "psubscribe"
     for position in channels(row, args):
         if not selector.allows_channel(args[position], is_pattern):
@@ -101,7 +96,7 @@ def _denied_by(
 
 def reads_every_key(user: User, row: Command, args: list[bytes]) -> bool:
     """Whether one selector allows the request and to read any key (SORT's BY and GET patterns)."""
-    keys = key_accesses(row, args)
+    keys = key_accesses(user.catalogue, row, args)
     return any(
         selector.allows_every_key(READ) and _denied_by(selector, row, args, keys) is None
         for selector in user.selectors

@@ -22,15 +22,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from cache_server.access.catalogue import Catalogue
+from cache_server.access.catalogue import READ, WRITE, Catalogue
 from cache_server.errors import ProtocolError
-from cache_server.structures.glob import match
+from cache_server.structures.glob import match, matcher
 from cache_server.wire.inline import split_inline
-
-READ = 1
-WRITE = 2
 
 # What a user may do with a row, whatever the arguments.
 DENIED = 0
@@ -85,6 +82,7 @@ class Selector:
         self.first_arguments: dict[int, list[bytes]] = {}
         self.all_keys = False
         self.patterns: dict[bytes, int] = {}
+        self._matchers: list[tuple[int, Callable[[bytes], object]]] = []
         self.all_channels = all_channels
         self.channels: dict[bytes, None] = {}
 
@@ -183,10 +181,16 @@ class Selector:
 
     def allows_key(self, key: bytes, access: int) -> bool:
         """Whether the key may be accessed so; access 0 asks for any pattern that names it."""
-        return self.all_keys or any(
-            granted & access == access and match(pattern, key)
-            for pattern, granted in self.patterns.items()
-        )
+        if self.all_keys:
+            return True
+        for granted, matches in self._matchers:
+            if granted & access == access and matches(key):
+                return True
+        return False
+
+    def settle(self) -> None:
+        """Makes the key patterns ready; after rules were applied."""
+        self._matchers = [(granted, matcher(text)) for text, granted in self.patterns.items()]
 
     def allows_every_key(self, access: int) -> bool:
         """Whether all keys there can be may be accessed so."""
@@ -288,6 +292,7 @@ class User:
         catalogue = self.catalogue
         allowed = look = 0
         for selector in self.selectors:
+            selector.settle()
             reach = selector.allowed | catalogue.always
             for number in selector.first_arguments:
                 look |= 1 << number

@@ -48,6 +48,10 @@ def key_flags(full_name: str, writes: bool) -> list[list[str]]:
     return [group.split() for group in flags.split("|")]
 
 
+#: Commands whose arguments say what is done with a key.
+ARGUMENTS_DECIDE = frozenset(("set", "bitfield"))
+
+
 def flags_of_key(full_name: str, writes: bool, index: int, args: list[bytes]) -> list[str]:
     """The flags of the key that is the `index`-th of a request's keys."""
     if full_name == "set":
