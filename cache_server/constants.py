@@ -89,6 +89,15 @@ REWRITE_ITEMS = 64
 #: sets no limit, and such a request keeps it busy until its memory is gone.
 DRAWN_ELEMENTS_MAX = 10_000_000
 
+#: Connections to other servers that MIGRATE keeps, and how long one is kept without use, in ms;
+#: as in Redis.
+MIGRATE_LINKS_MAX = 64
+MIGRATE_LINK_IDLE_MS = 10_000
+#: Bytes that MIGRATE sends at once: its timeout counts for each such part, as in Redis.
+MIGRATE_CHUNK_BYTES = 64 * 1024
+#: Longest line of a reply that MIGRATE believes in; Redis cuts at 1 KiB.
+MIGRATE_LINE_BYTES_MAX = 16 * 1024
+
 assert REPLY_BYTES_PER_FLUSH <= OUTPUT_PAUSE_BYTES
 assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX
 

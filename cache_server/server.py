@@ -47,6 +47,7 @@ from cache_server.coordination.durability import Durability
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.keyspace.blocking import Blocking
 from cache_server.keyspace.database import Keyspace
+from cache_server.links.migration import Migrations
 from cache_server.links.replication_info import replication_fields
 from cache_server.links.replicator import Replicator
 from cache_server.listeners import Listeners
@@ -107,6 +108,7 @@ class Server:
         self.process_limits = ProcessLimits(self)
         self.replication.on_role.append(self.process_limits.role_changed)
         self.pauses = Pauses(self)
+        self.migrations = Migrations(self)
         self.pubsub = Hub()
         self.tracking = Tracking(self, self.pubsub.notifier(self.keyspace))
         self.monitors = Monitors(self._monitors_changed)
@@ -119,6 +121,7 @@ class Server:
         self.while_busy = WhileBusy(self)
         self.persistence.libraries = self.scripting.libraries
         self.parts += [self.admission, self.observation, self.tracking, self.scripting]
+        self.parts += [self.migrations]
         self.loading = False
         self.cron_paused = False
         #: The exit code, once the server is to end.

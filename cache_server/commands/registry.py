@@ -34,6 +34,7 @@ MODULES = (
     "cache_server.commands.server",
     "cache_server.commands.pubsub",
     "cache_server.commands.transactions",
+    "cache_server.commands.migrating",
     "cache_server.commands.replication",
     "cache_server.commands.persistence",
     "cache_server.commands.lease",

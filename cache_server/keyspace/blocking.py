@@ -174,6 +174,19 @@ class Blocking:
         self._answer(client, reply)
         return True
 
+    def run_again(self, client: Any, request: list[bytes]) -> bool:
+        """Runs a waiting client's request as an attempt that may answer it. False: it does not
+        wait."""
+        waiting = self.waiting.get(client.id)
+        if waiting is None:
+            return False
+        reply = self._dispatcher.call_tracked(client, waiting.cmd, request)
+        if reply is NO_REPLY:
+            waiting.cmd.calls -= 1
+        else:
+            self._answer(client, reply)
+        return True
+
     def client_unblock(self, client: Any, with_error: bool) -> bool:
         """CLIENT UNBLOCK id [TIMEOUT|ERROR]: as if the time were over, or with an error."""
         waiting = self.waiting.get(client.id)
@@ -249,11 +262,7 @@ class Blocking:
                 if refusal is not None:
                     self.unblock(client, refusal)
                     continue
-            reply = self._dispatcher.call_tracked(client, waiting.cmd, request)
-            if reply is NO_REPLY:
-                waiting.cmd.calls -= 1
-            else:
-                self._answer(client, reply)
+            self.run_again(client, request)
 
 
 def _registers(waiting: Waiting) -> list[dict[bytes, dict[int, Waiting]]]:

@@ -248,7 +248,7 @@ def stats_fields(server: Any) -> Fields:
         ("pubsubshard_channels", len(hub.shards)),
         ("latest_fork_usec", stats.latest_fork_us),
         ("total_forks", stats.forks),
-        ("migrate_cached_sockets", 0),
+        ("migrate_cached_sockets", len(server.migrations.kept)),
         ("slave_expires_tracked_keys", len(keyspace.own_expiries)),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
