@@ -116,6 +116,8 @@ class Tracking:
         #: Clients whose command runs, the innermost last, and the messages that wait for its end.
         self._running: dict[Any, list[list[bytes] | None]] = {}
         self._current: Any = None
+        #: The request that each of them is in: a transaction's own, one after the other.
+        self._requests: dict[Any, tuple[Command, list[bytes]]] = {}
         self._broadcast_due = False
         self._limit_due = False
         server.config.on_change["tracking-table-max-keys"] = self._limit_changed
@@ -190,29 +192,34 @@ class Tracking:
     def run(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
         """Calls a command of a client that tracks; the messages it causes follow the reply."""
         self._keep_limit()
-        dispatcher = self.server.dispatcher
         waiting: list[list[bytes] | None] = []
         outer, self._current = self._current, client
         self._running[client] = waiting
         try:
-            value = dispatcher.call(client, cmd, args)
+            value = self.call(client, cmd, args)
         finally:
             self._current = outer
             del self._running[client]
-        self.remember(client, cmd, args)
+            self._requests.pop(client, None)
         state = self.clients.get(client)
         if state is not None and not client.flags & states.MULTI and cmd.container != "client":
             state.caching = False
         return self._after_reply(client, value, waiting) if waiting else value
 
-    def remember(self, client: Any, cmd: Command, args: list[bytes]) -> None:
-        """Notes the keys that a command has just read for the client."""
-        if not cmd.flags & READONLY or cmd.flags & PUBSUB:
-            return
-        self.remember_keys(client, cmd, args)
+    def call(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        """Calls a command, of a transaction too, and notes the keys that it read."""
+        self._requests[client] = (cmd, args)
+        value = self.server.dispatcher.call(client, cmd, args)
+        if cmd.flags & READONLY and not cmd.flags & PUBSUB and cmd.group != "scripting":
+            self._remember(client, cmd, args)
+        return value
 
-    def remember_keys(self, client: Any, cmd: Command, args: list[bytes]) -> None:
-        """Notes the keys of a request, whatever kind of command it is (a script that reads)."""
+    def script_read(self, caller: Any) -> None:
+        """A script that the client runs has read something: that may be any of its keys."""
+        if caller in self._requests:
+            self._remember(caller, *self._requests[caller])
+
+    def _remember(self, client: Any, cmd: Command, args: list[bytes]) -> None:
         state = self.clients.get(client)
         if state is None or state.broadcast or not state.remembers():
             return

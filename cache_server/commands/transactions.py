@@ -56,9 +56,10 @@ def _run_queued(ctx: Any, cmd: Command, args: list[bytes]) -> Any:
         refusal = ctx.server.access.queued_refusal(ctx, cmd, args)
         if refusal is not None:
             return refusal
-    value = dispatcher.call(ctx, cmd, args)
     if ctx.flags & states.TRACKING:
-        ctx.server.tracking.remember(ctx, cmd, args)
+        value = ctx.server.tracking.call(ctx, cmd, args)
+    else:
+        value = dispatcher.call(ctx, cmd, args)
     if dispatcher.gates & GATE_MONITOR and not cmd.flags & (SKIP_MONITOR | ADMIN):
         ctx.server.feed_monitors(ctx, args)
     return value

@@ -156,6 +156,8 @@ class Host:
         else:
             value = self._call_unseen(cmd, request)
         self.keyspace.now_ms = self.now_ms
+        if self.caller.flags & states.TRACKING and cmd.flags & rows.READONLY:
+            self.server.tracking.script_read(self.caller)
         return to_lua(value, self.voice.protocol, self.stream)
 
     def _call_unseen(self, cmd: Any, request: list[bytes]) -> Any:

@@ -177,3 +177,19 @@ def test_what_an_eviction_tells_is_not_made_room_for(room: Room) -> None:
     room.server.config.maxmemory = used[0] - 20_000
     assert eviction.make_room()
     assert keys - 30 < len(room.server.keyspace) < keys - 10
+
+
+def test_a_script_s_keys_are_tracked_when_it_reads(room: Room) -> None:
+    client, other = tracker(room), room.client()
+    client.say("EVAL \"redis.call('set', 'z', '1')\" 1 k")
+    other.say("SET k 1")
+    assert client.take() == b""
+    client.say("EVAL_RO \"redis.call('ping')\" 1 k")
+    other.say("SET k 1")
+    assert client.take() == b""
+    client.say("EVAL_RO \"redis.call('get', 'k')\" 1 k")
+    other.say("SET k 1")
+    assert client.take() == INVALID_K
+    client.say("MULTI", "EVAL \"redis.call('get', 'k')\" 1 k", "EXEC")
+    other.say("SET k 1")
+    assert client.take() == INVALID_K
