@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache_server.config_file import (
     ConfigFileError,
@@ -57,8 +57,9 @@ class Config:
                 self.settings[setting.alias] = setting
             setattr(self, setting.attribute, setting.default)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no setting {name.replace('_', '-')}")
+    if TYPE_CHECKING:  # settings are attributes by name; a hook would slow every look at one
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def value(self, setting: Setting) -> Any:
         return getattr(self, setting.attribute)
