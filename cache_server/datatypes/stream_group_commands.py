@@ -25,12 +25,12 @@ from cache_server.datatypes.streams import (
     ID_MAX,
     Stream,
     changing,
-    format_id,
     note,
     parse_end,
     parse_id,
 )
 from cache_server.errors import CommandError, syntax_error
+from cache_server.structures.stream_ids import format_id
 from cache_server.wire.replies import NULL_ARRAY, OK, Status
 
 #: XAUTOCLAIM looks at so many pending entries for each that it may return, as in Redis.

@@ -12,8 +12,9 @@ from cache_server.commands.table import Command, container_only
 from cache_server.datatypes.arguments import parse_integer
 from cache_server.datatypes.stream_group_commands import help_of, no_such_group, subcommand_error
 from cache_server.datatypes.stream_groups import UNKNOWN, Group, PendingList
-from cache_server.datatypes.streams import Node, Stream, format_id
+from cache_server.datatypes.streams import Node, Stream
 from cache_server.errors import no_such_key
+from cache_server.structures.stream_ids import format_id
 from cache_server.wire.replies import Map
 
 #: What FULL shows of each list unless COUNT says otherwise.

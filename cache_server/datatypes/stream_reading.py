@@ -18,9 +18,10 @@ from cache_server import client as states
 from cache_server.commands.table import Command
 from cache_server.datatypes.arguments import parse_integer
 from cache_server.datatypes.stream_groups import Consumer, Group
-from cache_server.datatypes.streams import ID_MAX, Stream, format_id, note, parse_id
+from cache_server.datatypes.streams import ID_MAX, Stream, note, parse_id
 from cache_server.errors import CommandError, syntax_error
 from cache_server.keyspace.blocking import parse_timeout_ms
+from cache_server.structures.stream_ids import format_id
 from cache_server.wire.replies import NULL_ARRAY, Map
 
 #: Entries that a client which waited gets at most where it gave no COUNT, as in Redis.

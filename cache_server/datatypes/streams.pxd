@@ -33,10 +33,8 @@ cdef class Stream:
     cpdef entries_up_to(self, entry_id)
     cpdef was_read(self, Group group, list found)
 
-@cython.locals(ms="unsigned long long", sequence="unsigned long long")
-cpdef bytes format_id(entry_id)
 @cython.locals(stream=Stream, at=Py_ssize_t, words=Py_ssize_t)
 cpdef xadd_command(Client ctx, list args)
 @cython.locals(db=Database)
-cdef bytes _append(Client ctx, list args, Py_ssize_t at, Stream stream, entry_id, trimming)
-cdef _given_id(bytes word, Stream stream, now_ms)
+cdef _append(Client ctx, list args, Py_ssize_t at, Stream stream, entry_id, trimming)
+cdef _given_id(bytes word, last)

@@ -32,6 +32,7 @@ from cache_server.datatypes.sampling import bytes_memory
 from cache_server.datatypes.stream_groups import UNKNOWN, Group
 from cache_server.errors import CommandError, no_such_key, syntax_error, wrong_arity
 from cache_server.keyspace.database import NOTIFY_STREAM
+from cache_server.structures.stream_ids import format_id, next_id
 from cache_server.wire.replies import NULL_ARRAY, OK
 
 _PART_MAX = 2**64 - 1
@@ -315,13 +316,6 @@ class Trimming:
 # -- ids ---------------------------------------------------------------------------------------
 
 
-def format_id(entry_id: int) -> bytes:
-    """ms-sequence"""
-    ms = entry_id >> 64
-    sequence = entry_id & _PART_MAX
-    return f"{ms}-{sequence}".encode()
-
-
 def _part(word: bytes) -> int:
     if word.isdigit() and len(word) < 20:
         return int(word)
@@ -440,11 +434,8 @@ def _exact(args: list[bytes], stream: Stream, trimming: Any) -> list[bytes]:
 # -- commands ----------------------------------------------------------------------------------
 
 
-def _given_id(word: bytes, stream: Stream | None, now_ms: int) -> int:
-    """The id for an entry from `*`, `ms-*`, `ms` or `ms-seq`. Raises CommandError."""
-    last = 0 if stream is None else stream.last_id
-    if word == b"*":
-        return max(now_ms << 64, last + 1)
+def _given_id(word: bytes, last: int) -> int:
+    """The id for an entry from `ms-*`, `ms` or `ms-seq`. Raises CommandError."""
     if word.endswith(b"-*"):
         low = _part(word[:-2]) << 64
         if low >> 64 == last >> 64 and last & _PART_MAX != _PART_MAX:
@@ -461,7 +452,7 @@ def xadd_command(ctx: Any, args: list[bytes]) -> Any:
         options = _Options(ctx, args, adding=True)
         at, make, trimming = options.index, options.make, options.trimming
         if at < len(args) and args[at] != b"*":
-            entry_id = _given_id(args[at], None, 0)
+            entry_id = _given_id(args[at], 0)
     words = len(args) - at - 1
     if words < 2 or words % 2:
         raise wrong_arity("xadd")
@@ -470,16 +461,25 @@ def xadd_command(ctx: Any, args: list[bytes]) -> Any:
     stream: Stream | None = ctx.db.write_as(args[1], Stream)
     if stream is None and not make:
         return None
-    if stream is not None and stream.last_id == ID_MAX:
+    last_id = 0 if stream is None else stream.last_id
+    if last_id == ID_MAX:
         raise CommandError(
             b"ERR The stream has exhausted the last possible ID, unable to add more items"
         )
-    entry_id = _given_id(args[at], stream, ctx.keyspace.now_ms)
-    if stream is not None and entry_id <= stream.last_id:
-        raise CommandError(
-            b"ERR The ID specified in XADD is equal or smaller than the target stream top item"
-        )
-    return _append(ctx, args, at, stream, entry_id, trimming)
+    if args[at] == b"*":
+        entry_id, text = next_id(last_id, ctx.keyspace.now_ms)
+    else:
+        entry_id = _given_id(args[at], last_id)
+        if stream is not None and entry_id <= last_id:
+            raise CommandError(
+                b"ERR The ID specified in XADD is equal or smaller than the target stream top item"
+            )
+        text = format_id(entry_id)
+    # Followers get the id that was given, and the trimming as it was done: the request itself is
+    # what is propagated, so it is changed where it stands.
+    args[at] = text
+    _append(ctx, args, at, stream, entry_id, trimming)
+    return text
 
 
 def _append(
@@ -489,8 +489,8 @@ def _append(
     stream: Stream | None,
     entry_id: int,
     trimming: Trimming | None,
-) -> bytes:
-    """Adds the entry whose words follow `args[at]`, trims, and propagates; returns the id."""
+) -> None:
+    """Adds the entry whose words follow `args[at]`, trims, and propagates."""
     db, key, config = ctx.db, args[1], ctx.config
     if stream is None:
         stream = Stream()
@@ -498,17 +498,12 @@ def _append(
     stream.append(
         entry_id, args[at + 1 :], config.stream_node_max_entries, config.stream_node_max_bytes
     )
-    text = format_id(entry_id)
     db.changed(key, NOTIFY_STREAM, b"xadd")
     if trimming is not None and stream.trim(trimming):
         db.notify(NOTIFY_STREAM, b"xtrim", key)
-    # Followers get the id that was given, and the trimming as it was done: the request itself is
-    # what is propagated, so it is changed where it stands.
-    args[at] = text
     if trimming is not None and trimming.approximate:
         ctx.propagate(*_exact(args, stream, trimming))
     db.ready(key)
-    return text
 
 
 def xtrim_command(ctx: Any, args: list[bytes]) -> int:
