@@ -9,14 +9,30 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import redis
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cache_server.cli import changing, doctor
+from cache_server.cli.asking import (
+    SENTINELS_DEFAULT,
+    Fields,
+    PasswordOption,
+    Place,
+    SentinelOption,
+    ask_sentinel,
+    connect,
+    console,
+    encryption,
+    errors,
+    fail,
+    first_sentinel,
+    master_fields,
+    pairs,
+    parse_place,
+)
 from cache_server.cli.verify import is_same, report_table, run_pass
 from cache_server.disk import Disk
 from cache_server.errors import InputError
@@ -24,57 +40,10 @@ from cache_server.persistence.inspection import FileReport, LogReport, inspect_l
 from cache_server.persistence.inspection import repair as repair_log
 from cache_server.persistence.snapshot_codec import Loaded
 
-SENTINELS_DEFAULT = "127.0.0.1:26379"
-SENTINELS_VARIABLE = "CACHECTL_SENTINELS"
-DIAL_TIMEOUT_S = 2.0
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-#: Tables keep their width where the output goes to a file.
-console = Console(width=None if sys.stdout.isatty() else 160)
-errors = Console(stderr=True)
-
-SentinelOption = Annotated[
-    str,
-    typer.Option(
-        "--sentinels",
-        "-s",
-        envvar=SENTINELS_VARIABLE,
-        help="host:port of sentinels, separated by commas; the first that answers is asked.",
-    ),
-]
-PasswordOption = Annotated[
-    str, typer.Option("--password", envvar="REDISCLI_AUTH", help="Password of the data nodes.")
-]
-#: A node's fields, as redis-py gives them or as we found them.
-Fields = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-def parse_place(word: str, port_default: int) -> Place:
-    """`host:port`, `[::1]:port`, or a host alone. Raises typer.BadParameter."""
-    host, colon, port = word.strip().rpartition(":")
-    if not colon or (word.count(":") > 1 and not host.endswith("]")):
-        host, port = word.strip(), str(port_default)
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise typer.BadParameter(f"'{word}' is not host:port")
-    return Place(host.strip("[]"), int(port))
-
-
-#: How every connection is encrypted, in redis-py's words; empty for in clear.
-_encryption: Fields = {}
 
 
 @app.callback()
@@ -85,73 +54,16 @@ def encrypt(
     key: Annotated[str, typer.Option(help="Private key of the certificate, a file.")] = "",
 ) -> None:
     """Shows and steers a cluster of cache-server and cache-sentinel."""
-    _encryption.clear()
+    encryption.clear()
     if tls:
         files = {"ssl_ca_certs": cacert, "ssl_certfile": cert, "ssl_keyfile": key}
-        _encryption.update({"ssl": True, "ssl_check_hostname": False})
-        _encryption.update({name: file for name, file in files.items() if file})
+        encryption.update({"ssl": True, "ssl_check_hostname": False})
+        encryption.update({name: file for name, file in files.items() if file})
 
 
-def connect(place: Place, password: str = "") -> Any:
-    """A client of one node; nothing is sent yet."""
-    return redis.Redis(
-        host=place.host,
-        port=place.port,
-        password=password or None,
-        socket_timeout=DIAL_TIMEOUT_S,
-        socket_connect_timeout=DIAL_TIMEOUT_S,
-        decode_responses=True,
-        protocol=2,
-        **_encryption,
-    )
-
-
-def fail(text: str) -> typer.Exit:
-    """Prints why it did not work; to be raised."""
-    errors.print(f"[red]cachectl:[/red] {text}", highlight=False)
-    return typer.Exit(1)
-
-
-def pairs(reply: Any) -> Fields:
-    """A flat list of names and values, or a map, as a dict."""
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2]))
-
-
-def ask_sentinel(client: Any, *args: str) -> Any:
-    """One SENTINEL command, its reply as it came (redis-py would parse it on its own)."""
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command("SENTINEL", *args)
-        return connection.read_response()
-    finally:
-        client.connection_pool.release(connection)
-
-
-def first_sentinel(words: str) -> tuple[Place, Any]:
-    """The first sentinel that answers. Raises typer.Exit."""
-    reasons = []
-    for word in words.split(","):
-        place = parse_place(word, 26379)
-        client = connect(place)
-        try:
-            client.ping()
-        except redis.RedisError as error:
-            reasons.append(f"{place}: {error}")
-        else:
-            return place, client
-    raise fail("no sentinel answers (" + "; ".join(reasons) + ")")
-
-
-def master_fields(client: Any, name: str) -> Fields:
-    """What the sentinel knows of a master; the only one where no name is given."""
-    masters = [pairs(one) for one in ask_sentinel(client, "MASTERS")]
-    found = [one for one in masters if one["name"] == name] if name else masters
-    if len(found) != 1:
-        names = ", ".join(one["name"] for one in masters) or "none"
-        raise fail(f"which master? The sentinel watches: {names}")
-    return found[0]
+app.add_typer(changing.failover, name="failover")
+app.command()(changing.history)
+app.command()(doctor.doctor)
 
 
 def node_row(place: Place, password: str) -> Fields:
@@ -211,45 +123,6 @@ def status(
     for master in chosen:
         console.print(cluster_table(client, master, password))
     console.print(f"as seen by the sentinel {place}")
-
-
-def ask_failover(client: Any, leader: Place, name: str, to: Place | None, password: str) -> None:
-    """Asks for the change; returns when it is accepted. Raises typer.Exit."""
-    try:
-        if to is None:
-            ask_sentinel(client, "FAILOVER", name)
-        else:
-            node = connect(leader, password)
-            node.execute_command("FAILOVER", "TO", to.host, str(to.port), "TIMEOUT", "10000")
-    except redis.RedisError as error:
-        raise fail(str(error)) from None
-
-
-@app.command()
-def failover(
-    name: Annotated[str, typer.Argument(help="Master name, where there are several.")] = "",
-    to: Annotated[str, typer.Option(help="host:port of the follower that is to lead.")] = "",
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 30.0,
-    sentinels: SentinelOption = SENTINELS_DEFAULT,
-    password: PasswordOption = "",
-) -> None:
-    """Hands the lead over to a follower: writes pause, it catches up, nothing is lost."""
-    _, client = first_sentinel(sentinels)
-    master = master_fields(client, name)
-    old = Place(master["ip"], int(master["port"]))
-    target = parse_place(to, 6379) if to else None
-    if target == old:
-        raise fail(f"{old} leads already")
-    begun = time.monotonic()
-    ask_failover(client, old, master["name"], target, password)
-    while time.monotonic() - begun < timeout_s:
-        host, port = ask_sentinel(client, "GET-MASTER-ADDR-BY-NAME", master["name"])
-        if (new := Place(host, int(port))) != old:
-            took_ms = (time.monotonic() - begun) * 1000
-            console.print(f"{master['name']}: {old} -> [bold]{new}[/bold] in {took_ms:.0f} ms")
-            return
-        time.sleep(0.02)
-    raise fail(f"{old} still leads after {timeout_s:.0f} s; see the log of the sentinels")
 
 
 @app.command()

@@ -49,8 +49,6 @@ SHARED_COMMANDS = frozenset(
         "ping",
         "psubscribe",
         "punsubscribe",
-        "quit",
-        "reset",
         "subscribe",
         "unsubscribe",
     }

@@ -10,7 +10,7 @@ from typing import Any
 from cache_server.commands import documentation
 from cache_server.commands.helping import help_row
 from cache_server.commands.key_flags import flags_of_key
-from cache_server.commands.table import WRITE, Command
+from cache_server.commands.table import EXTENSION, WRITE, Command
 from cache_server.errors import CommandError, syntax_error
 from cache_server.structures.glob import matcher
 from cache_server.wire.replies import NULL_ARRAY, Map, SetReply, Status
@@ -138,7 +138,7 @@ def command_list_command(ctx: Any, args: list[bytes]) -> Any:
     """COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]"""
     names = _all_names(ctx)
     if len(args) == 2:
-        return list(ctx.server.dispatcher.commands)
+        return [name.encode() for name, row in names.items() if row.group != EXTENSION]
     if len(args) != 5 or args[2].lower() != b"filterby":
         raise syntax_error()
     kind, value = args[3].lower(), args[4]

@@ -1,6 +1,8 @@
 """Ending the server: SHUTDOWN, SIGTERM, SIGINT.
 
-    request -> followers behind? -> writes paused, wait for them (shutdown-timeout)
+    request -> leads under a lease? -> FAILOVER to a follower, wait for the sentinels to know
+       |               |                       |
+       +-> followers behind? -> writes paused, wait for them (shutdown-timeout)
                        |                       |
                        +--- none, or NOW ------+--> save where wanted -> the exit code is set
 
@@ -22,12 +24,16 @@ from cache_server import client as states
 from cache_server.commands.pausing import BY_SHUTDOWN
 from cache_server.errors import CommandError, syntax_error
 from cache_server.wire.replies import NO_REPLY, OK
+from replication.events import FailoverRequested
 
 log = logging.getLogger("cache_server")
 
 _REFUSED = b"ERR Errors trying to SHUTDOWN. Check logs."
 #: How often followers that are behind are looked at, in seconds.
 _CHECK_INTERVAL_S = 0.1
+#: How often a hand-over is looked at, and how long the sentinels have to learn of it.
+_HANDOVER_CHECK_S = 0.02
+_HANDOVER_KNOWN_MS = 2_000
 
 
 class Shutdown:
@@ -40,6 +46,8 @@ class Shutdown:
         self.waiting: dict[Any, None] = {}
         self._signal = ""
         self._timer: Any = None
+        self._handed_epoch = 0
+        self._handed_ms = 0
 
     def request(self, flags: frozenset[str]) -> bool:
         """Begins to end the server; False where it is refused, True also while it waits."""
@@ -51,6 +59,8 @@ class Shutdown:
         log.warning("User requested shutdown...")
         server = self.server
         waits = "now" not in flags and server.config.shutdown_timeout
+        if waits and self._hand_over():
+            return True
         if waits and server.followers_behind():
             log.info("Waiting for replicas before shutting down.")
             self.deadline_ms = server.now_ms() + server.config.shutdown_timeout * 1000
@@ -58,6 +68,40 @@ class Shutdown:
             self._timer = server.loop.call_later(_CHECK_INTERVAL_S, self._check)
             return True
         return self._finish()
+
+    def _hand_over(self) -> bool:
+        """Gives the lead to a follower where sentinels lead this node; False where it cannot."""
+        server = self.server
+        timeout_ms = server.config.shutdown_timeout * 1000
+        epoch = server.lease.epoch_led
+        if epoch is None:
+            return False
+        try:
+            server.replication.start_failover(FailoverRequested(None, False, timeout_ms))
+        except CommandError as error:
+            log.info("Shutting down without a hand-over: %s", error.text.decode("latin-1"))
+            return False
+        log.warning("Handing the lead over before shutting down.")
+        self.deadline_ms = server.now_ms() + timeout_ms
+        self._handed_epoch, self._handed_ms = epoch, 0
+        self._timer = server.loop.call_later(_HANDOVER_CHECK_S, self._check_handover)
+        return True
+
+    def _check_handover(self) -> None:
+        server = self.server
+        now_ms = server.now_ms()
+        if server.replication.failing_over and now_ms < self.deadline_ms:
+            self._timer = server.loop.call_later(_HANDOVER_CHECK_S, self._check_handover)
+            return
+        self._handed_ms = self._handed_ms or now_ms
+        known = server.lease.epoch > self._handed_epoch
+        waited_ms = now_ms - self._handed_ms
+        if not server.replication.leading and not known and waited_ms < _HANDOVER_KNOWN_MS:
+            # The sentinels are told by our answers that the lease was given back, and to whom.
+            self._timer = server.loop.call_later(_HANDOVER_CHECK_S, self._check_handover)
+            return
+        if not self._finish():
+            self._stop_waiting()
 
     def signalled(self, name: str) -> None:
         """SIGTERM or SIGINT arrived: `carry_out` does what it asks for."""
@@ -86,6 +130,8 @@ class Shutdown:
         if not self.deadline_ms and not self._signal:
             raise CommandError(b"ERR No shutdown in progress.")
         log.info("Shutdown manually aborted.")
+        if self.server.replication.failing_over:
+            self.server.replication.abort_failover()
         self._signal = ""
         self._stop_waiting()
 

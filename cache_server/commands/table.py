@@ -71,6 +71,8 @@ MOVABLE_KEYS = FLAG_BITS["movablekeys"]
 ALLOW_BUSY = FLAG_BITS["allow_busy"]
 
 NO_KEYS = (0, 0, 0)
+#: The group of what Redis does not have; COMMAND LIST without a filter passes over it.
+EXTENSION = "extension"
 
 _GROUP_CATEGORIES = {
     "generic": "keyspace",

@@ -91,6 +91,18 @@ class DataNodeLease:
         return member_id(self._machine.state.node_id, self._run_id)
 
     @property
+    def epoch(self) -> int:
+        """The highest epoch heard of."""
+        return 0 if self.keeper is None else self._machine.state.epoch
+
+    @property
+    def epoch_led(self) -> int | None:
+        """The epoch in which this node leads under a lease; None where it does not."""
+        if self.keeper is None or not self._machine.state.under_lease:
+            return None
+        return self.epoch if self._machine.leading and self.keeper.writable else None
+
+    @property
     def managed(self) -> bool:
         """Whether there is a register: sentinels have told what it says."""
         return self.keeper is not None and self._machine.register[0] >= 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.client import STOP_BLOCKED
-from cache_server.commands.table import Command, Handler, container_only
+from cache_server.commands.table import EXTENSION, Command, Handler, container_only
 from cache_server.coordination.driver import HELLO_CHANNEL
 from cache_server.coordination.link import is_ip
 from cache_server.errors import CommandError
@@ -21,6 +21,7 @@ from cache_server.wire.replies import NO_REPLY, NULL_ARRAY, OK, Map, Status
 from replication.failover.cluster_view import Address, MasterConfig, MasterView
 from replication.failover.events import (
     DownQuestionAsked,
+    ExplainAsked,
     FailoverAsked,
     FlushAsked,
     HelloReceived,
@@ -184,7 +185,21 @@ def publish_command(ctx: Any, args: list[bytes]) -> Any:
 
 
 def failover_command(ctx: Any, args: list[bytes]) -> Any:
-    return ask(ctx, lambda number: FailoverAsked(number, text(args[2])))
+    """SENTINEL FAILOVER name [FORCE-NEW-HISTORY]"""
+    forced = len(args) == 4 and args[3].upper() == b"FORCE-NEW-HISTORY"
+    if len(args) > 3 and not forced:
+        raise CommandError("ERR wrong number of arguments for 'sentinel|failover' command")
+    return ask(ctx, lambda number: FailoverAsked(number, text(args[2]), forced))
+
+
+def explain_command(ctx: Any, args: list[bytes]) -> Any:
+    return ask(ctx, lambda number: ExplainAsked(number, text(args[2])))
+
+
+def history_command(ctx: Any, args: list[bytes]) -> Any:
+    """SENTINEL HISTORY [count]"""
+    count = _number(args[2], "value is not an integer or out of range") if len(args) > 2 else 100
+    return [line.encode() for line in front(ctx).recorder.last(max(0, count))]
 
 
 def monitor_command(ctx: Any, args: list[bytes]) -> Any:
@@ -321,12 +336,16 @@ DEBUG [<param> <value> ...]
     Or update current configurable parameters values (one or more).
 GET-MASTER-ADDR-BY-NAME <master-name>
     Return the ip and port number of the master with that name.
+EXPLAIN <master-name>
+    Tell why a failover happens or does not: detection, votes, candidates, loss.
 FAILOVER <master-name>
     Manually failover a master node without asking for agreement from other
     Sentinels
 FLUSHCONFIG
     Force Sentinel to rewrite its configuration on disk, including the current
     Sentinel state.
+HISTORY [<count>]
+    Show the recorded role changes, oldest first; they survive restarts.
 INFO-CACHE <master-name>
     Return last cached INFO output from masters and all its replicas.
 IS-MASTER-DOWN-BY-ADDR <ip> <port> <current-epoch> <runid>
@@ -364,11 +383,19 @@ def _row(name: str, arity: int, handler: Handler, since: str, summary: str) -> C
     return Command(name, arity, "admin", handler, group="sentinel", since=since, summary=summary)
 
 
+def _own(name: str, arity: int, handler: Handler, summary: str) -> Command:
+    """What Redis's Sentinel does not have."""
+    return Command(name, arity, "admin", handler, group=EXTENSION, since="7.0.0", summary=summary)
+
+
 _SUBCOMMANDS = [
+    _own("explain", 3, explain_command, "Tell why a failover happens or does not"),
+    _own("history", -2, history_command, "The recorded role changes, oldest first"),
+    _own("register", -4, register_command, "What Sentinels say to each other about the leader"),
     _row("ckquorum", 3, ckquorum_command, "2.8.4", "Check for a Sentinel quorum"),
     _row("config", -3, config_command, "6.2.0", "Configure Sentinel"),
     _row("debug", -2, debug_command, "7.0.0", "List or update the current configurable parameters"),
-    _row("failover", 3, failover_command, "2.8.4", "Force a failover"),
+    _row("failover", -3, failover_command, "2.8.4", "Force a failover"),
     _row("flushconfig", 2, flushconfig_command, "2.8.4", "Rewrite configuration file"),
     _row(
         "get-master-addr-by-name",
@@ -396,13 +423,6 @@ _SUBCOMMANDS = [
         pending_scripts_command,
         "2.8.4",
         "Get information about pending scripts",
-    ),
-    _row(
-        "register",
-        -4,
-        register_command,
-        "7.0.0",
-        "The agreed leader of a master: what Sentinels say to each other",
     ),
     _row("remove", 3, remove_command, "2.8.4", "Stop monitoring"),
     _row("replicas", 3, replicas_command, "5.0.0", "List the monitored replicas"),

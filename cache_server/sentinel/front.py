@@ -27,6 +27,7 @@ from cache_server.coordination.link import Command, is_ip
 from cache_server.errors import InputError
 from cache_server.sentinel import reports
 from cache_server.sentinel.config_file import rewritten
+from cache_server.sentinel.recorder import Recorder
 from cache_server.sentinel.scripts import Scripts
 from cache_server.sentinel.settings import MasterOptions, Settings
 from replication.failover import state as states
@@ -74,6 +75,7 @@ class Sentinel:
         self.timings = Timings()
         self.simulations = 0
         self.scripts = Scripts(self._script_event)
+        self.recorder = Recorder(f"{config_path}.history")
         self.driver = Driver(self)
         self._port = port
         self._local_ip = ""
@@ -174,6 +176,7 @@ class Sentinel:
         """To the log, to subscribers, to the notification script, in this order."""
         level = logging.WARNING if event.warning else logging.INFO
         log.log(level, "%s %s", event.channel, event.payload)
+        self.recorder.note(event.channel, event.payload)
         self._publish(event.channel.encode(), event.payload.encode("utf-8", "surrogateescape"))
         if event.warning:
             script = self._script_of(event.payload)

@@ -87,10 +87,10 @@ class Choosing:
 
     def _situation(self, now_ms: float) -> ranking.Situation:
         watch = self._watch
-        down = "s_down" in watch.node.flags
+        down = bool({"s_down", "restarted"} & watch.node.flags)
         return ranking.Situation(
             leader_down=down,
-            leader_down_for_ms=now_ms - watch.node.s_down_ms if down else 0.0,
+            leader_down_for_ms=now_ms - watch.node.s_down_ms if watch.node.s_down_ms else 0.0,
             down_after_ms=watch.config.down_after_ms,
             ping_period_ms=watch.context.timings.ping_period_ms,
             info_period_ms=watch.context.timings.info_period_ms,

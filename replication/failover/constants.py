@@ -18,7 +18,7 @@ TILT_PERIOD_MS = 30_000
 SLAVE_RECONF_TIMEOUT_MS = 10_000
 MIN_LINK_RECONNECT_MS = 15_000
 ELECTION_TIMEOUT_MS = 10_000
-ASK_AGAIN_MS = 200  # a peer that does not yet agree that the leader is down is asked again so soon
+ASK_AGAIN_MS = 100  # a peer that does not yet agree that the leader is down is asked again so soon
 RETRY_MS_MAX = (
     20_000  # after somebody else's vote; Redis waits twice the failover-timeout (six minutes)
 )
@@ -37,10 +37,10 @@ TICK_MS = 50
 START_STEP_MS = 150
 START_DELAY_MS_MAX = 50
 
-# A lease lives 1.5 s: long enough to ride out a busy machine, short enough that a change of leader
-# waits little. A sentinel polls five times in that time, so four lost exchanges in a row are
-# survived.
-LEASE_TTL_MS = 1_500
+# A lease lives 600 ms: a change of leader waits for its end, and is to be over within a second. A
+# sentinel polls five times in that time, so three lost exchanges in a row, and a stall of 300 ms,
+# are survived.
+LEASE_TTL_MS = 600
 LEASE_POLLS_PER_TTL = 5
 # Two monotonic clocks run at rates that differ by at most one in a hundred (a bad quartz differs by
 # one in ten thousand). All safety rests on this bound and on an honest fsync.

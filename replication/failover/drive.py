@@ -47,6 +47,7 @@ class Drive:
         self._retry_at_ms = 0.0
         self._odown_begin_ms: float | None = None
         self._released_begin_ms: float | None = None
+        self._asked_until_ms = -1e18
         self._watch = watch
 
     @property
@@ -99,7 +100,8 @@ class Drive:
         if watch.node.lease_capable and watch.tenure.register is None:
             # Another sentinel may be writing the register's first value, which names the old
             # leader: a leader that hands over meanwhile would be told to lead again.
-            return WireError("INPROG The register has no first value yet, ask again in a moment")
+            self._asked_until_ms = now_ms + constants.CONFIG_SETTLE_MS
+            return b"OK"
         watch.context.publish("+force-failover", f"master {watch.config.name}", False)
         self._begin(True, None, now_ms)
         self.forced = forced
@@ -124,6 +126,10 @@ class Drive:
     def _begin_if_needed(self, now_ms: float) -> None:
         watch = self._watch
         if self.active:
+            return
+        if now_ms < self._asked_until_ms and watch.tenure.register is not None:
+            self._asked_until_ms = -1e18
+            self.ask(now_ms)
             return
         begin_ms = self._released_begin_ms
         if begin_ms is not None and now_ms >= begin_ms and not watch.tenure.peer_drives(now_ms):
@@ -182,6 +188,12 @@ class Drive:
         watch.publish("+failover-state-select-slave", watch.node)
 
     # Choosing, draining, making it true.
+
+    def waiting(self, now_ms: float) -> str:
+        """Why an objectively down leader is not being replaced at this moment, in words."""
+        if now_ms < self._retry_at_ms:
+            return f"waiting {int(self._retry_at_ms - now_ms)} ms before the next try"
+        return "about to begin, after the sentinels that come first"
 
     def hopeless(self, now_ms: float) -> bool:
         """Whether no follower could be promoted now."""

@@ -116,6 +116,16 @@ class FailoverAsked:
 
     request: int
     name: str
+    forced: bool = False
+    """Also a follower that may lack acknowledged writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainAsked:
+    """`SENTINEL EXPLAIN <name>`. Reply: lines of text (explaining.py)."""
+
+    request: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +200,7 @@ SentinelEvent: TypeAlias = (
     | DownQuestionAsked
     | RegisterAsked
     | FailoverAsked
+    | ExplainAsked
     | MonitorAsked
     | RemoveAsked
     | ResetAsked

@@ -28,6 +28,10 @@ Handler: TypeAlias = Callable[[RespValue, float], None]
 Emit: TypeAlias = Callable[[SentinelAction], None]
 
 
+#: The reason of a LinkClosed whose dial got no answer at all.
+TIMED_OUT = "timed out"
+
+
 class LinkStatus(enum.Enum):
     """Of one link."""
 
@@ -88,6 +92,8 @@ class LinkTable:
             return None
         link = found[1]
         link.status, link.opened_ms, link.heard_ms = LinkStatus.OPEN, now_ms, now_ms
+        if link is found[0].link:
+            found[0].lost_ms, found[0].refused = None, 0
         return found
 
     def owner(self, number: int) -> tuple[Wires, Link] | None:
@@ -118,7 +124,7 @@ def _discard(_reply: RespValue, _now_ms: float) -> None:
 class Wires:
     """The links to one node, which several monitored masters may share (sentinels)."""
 
-    __slots__ = ("address", "heartbeat", "hello", "link", "shared_by")
+    __slots__ = ("address", "heartbeat", "hello", "link", "lost_ms", "refused", "shared_by")
 
     def __init__(self, address: Address, kind: LinkKind, now_ms: float) -> None:
         self.address = address
@@ -126,6 +132,20 @@ class Wires:
         self.hello = Link(LinkKind.PUBSUB) if kind is LinkKind.COMMAND else None
         self.heartbeat = Heartbeat(now_ms)
         self.shared_by = 1
+        #: When the command link broke, and dials that were refused since; None while it is open.
+        self.lost_ms: float | None = None
+        self.refused = 0
+
+    def note_closed(self, link: Link, reason: str, now_ms: float) -> None:
+        """A link broke, or could not be opened. A dial that timed out tells nothing; one that was
+        refused tells that nobody listens there.
+        """
+        if link is not self.link:
+            return
+        if link.status is LinkStatus.OPEN:
+            self.lost_ms, self.refused = now_ms, 0
+        elif self.lost_ms is not None and reason != TIMED_OUT:
+            self.refused += 1
 
     @property
     def connected(self) -> bool:

@@ -28,6 +28,7 @@ from replication.failover.events import (
     AnnounceChanged,
     CommandReplied,
     DownQuestionAsked,
+    ExplainAsked,
     FailoverAsked,
     FlushAsked,
     HelloReceived,
@@ -43,6 +44,7 @@ from replication.failover.events import (
     TimingsChanged,
     WireError,
 )
+from replication.failover.explaining import explain
 from replication.failover.messages import MessageError, integer, parse_address, parse_hello, text
 from replication.failover.watch import Watch
 
@@ -79,6 +81,7 @@ class SentinelMachine:
             DownQuestionAsked: self._down_question,
             RegisterAsked: self._register,
             FailoverAsked: self._failover,
+            ExplainAsked: self._explain,
             MonitorAsked: self._monitor,
             RemoveAsked: self._remove,
             ResetAsked: self._reset,
@@ -138,7 +141,10 @@ class SentinelMachine:
         for watch in self._watches.values():
             watch.opened(wires, link.kind is not LinkKind.PUBSUB, now_ms)
 
-    def _link_closed(self, event: LinkClosed, _now_ms: float) -> None:
+    def _link_closed(self, event: LinkClosed, now_ms: float) -> None:
+        found = self._context.links.owner(event.link)
+        if found is not None:
+            found[0].note_closed(found[1], event.reason, now_ms)
         self._context.links.closed(event.link)
 
     def _replied(self, event: CommandReplied, now_ms: float) -> None:
@@ -203,7 +209,18 @@ class SentinelMachine:
 
     def _failover(self, event: FailoverAsked, now_ms: float) -> None:
         watch = self._watches.get(event.name)
-        self._reply(event.request, watch.drive.ask(now_ms) if watch else NO_SUCH_MASTER)
+        if watch is None:
+            self._reply(event.request, NO_SUCH_MASTER)
+        else:
+            self._reply(event.request, watch.drive.ask(now_ms, forced=event.forced))
+
+    def _explain(self, event: ExplainAsked, now_ms: float) -> None:
+        watch = self._watches.get(event.name)
+        if watch is None:
+            self._reply(event.request, NO_SUCH_MASTER)
+        else:
+            lines = explain(watch, now_ms)
+            self._reply(event.request, tuple(one.encode() for one in lines))
 
     def _monitor(self, event: MonitorAsked, now_ms: float) -> None:
         config = event.config

@@ -411,8 +411,7 @@ class Watch:
                 silent_ms = max(silent_ms, now_ms - node.impostor_ms)
             if "reboot" in node.flags:
                 reboot_ms = now_ms - node.reboot_ms
-        restarted = node is self.node and "restarted" in node.flags
-        down = restarted or subjectively_down(
+        down = (node is self.node and self.is_gone(node, now_ms)) or subjectively_down(
             Signs(silent_ms, wrong_ms, reboot_ms),
             self.config.down_after_ms,
             timings.info_period_ms,
@@ -425,6 +424,23 @@ class Watch:
         elif not down and "s_down" in node.flags:
             node.flags -= {"s_down", "script_kill"}
             self.publish("-sdown", node)
+
+    def is_gone(self, node: Node, now_ms: float) -> bool:
+        """A leader of ours whose process is gone: its link broke, dials are refused, and every
+        follower we can ask has said since then that it does not hear it either. That is known at
+        once; silence, which may be a stall, is given `down-after-milliseconds`.
+        """
+        lost_ms = node.wires.lost_ms
+        if lost_ms is None or not node.wires.refused or not node.lease_capable:
+            return False
+        asked = [one for one in self.replicas.values() if one.wires.usable]
+        for one in asked:
+            stale = one.info_ms is None or one.info_ms < lost_ms or one.link_up
+            if stale and now_ms - (one.info_asked_ms or -1e18) >= constants.PROMOTION_INFO_MS:
+                self._ask_info(one, now_ms)
+        return bool(asked) and all(
+            one.info_ms is not None and one.info_ms >= lost_ms and not one.link_up for one in asked
+        )
 
     def _promotable_by_register(self, node: Node) -> bool:
         """A leader of ours that still reports to follow is about to be told to lead."""
@@ -456,7 +472,7 @@ class Watch:
     def _judge_objectively(self, now_ms: float) -> None:
         node = self.node
         count = 0
-        if "s_down" in node.flags:
+        if {"s_down", "restarted"} & node.flags:
             count = 1 + sum("master_down" in one.flags for one in self.sentinels.values())
         down = 0 < self.config.quorum <= count
         if down and "o_down" not in node.flags:
@@ -470,7 +486,7 @@ class Watch:
     def _ask_peers(self, now_ms: float) -> None:
         """IS-MASTER-DOWN-BY-ADDR to all, while we think so or drive a change."""
         ask_ms = self.context.timings.ask_period_ms
-        concerned = "s_down" in self.node.flags or self.drive.electing
+        concerned = {"s_down", "restarted"} & self.node.flags or self.drive.electing
         for peer in self.sentinels.values():
             if now_ms - peer.answered_down_ms > 5 * ask_ms:
                 peer.flags.discard("master_down")
@@ -527,7 +543,8 @@ class Watch:
 
     def is_down(self) -> bool:
         """What we tell a peer that asks."""
-        return "s_down" in self.node.flags and not self.context.doubt.active
+        over = {"s_down", "restarted"} & self.node.flags
+        return bool(over) and not self.context.doubt.active
 
     def cast_vote(self, epoch: int, candidate: str, now_ms: float) -> election.Vote:
         """Our vote in `epoch`, given now if not given yet; durable before it is told."""

@@ -197,3 +197,29 @@ def test_failovers_by_hand_under_writers_lose_no_acknowledged_write(cluster: Clu
     pause_ms = max(writer.pause_s_max for writer in writers) * 1000
     print(f"{len(written)} writes, {FAILOVERS} failovers, longest pause {pause_ms:.0f} ms")
     assert lost == []
+
+
+def test_sigterm_hands_the_lead_over_first_and_loses_nothing(cluster: Cluster) -> None:
+    writers = [Writer(cluster, number) for number in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    old = cluster.by_port(cluster.leader_port())
+    wait_for(lambda: all(len(one.acknowledged) > 20 for one in writers), "writes")
+    old.send(signal.SIGTERM)
+    new = cluster.wait_for_new_leader(old.port)
+    assert old.process is not None
+    assert old.process.wait(15) == 0
+    done = [len(one.acknowledged) for one in writers]
+    wait_for(
+        lambda: all(len(one.acknowledged) > n + 20 for one, n in zip(writers, done)),
+        "writes to the new leader",
+    )
+    for writer in writers:
+        writer.stopping.set()
+    for writer in writers:
+        writer.join(10)
+    written = [key for writer in writers for key in writer.acknowledged]
+    pause_ms = max(writer.pause_s_max for writer in writers) * 1000
+    print(f"SIGTERM: {len(written)} writes, longest pause {pause_ms:.0f} ms")
+    client = new.client()
+    assert [key for key in written if not client.exists(key)] == []
