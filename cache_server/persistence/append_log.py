@@ -29,6 +29,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from cache_server.constants import (
@@ -47,6 +48,10 @@ from cache_server.persistence.saving import BackgroundSave
 from replication.frames import parse, parse_header, reseal_head, reseal_tail
 
 log = logging.getLogger("cache_server")
+
+
+#: Length, position and history checksum out of a frame's header that is our own and in memory.
+_SPAN = Struct("<4xI8xQ8xQ")
 
 
 class LogState(enum.Enum):
@@ -77,6 +82,8 @@ class AppendLog:
         self.on_writable: Callable[[], None] = lambda: None
         self.held: list[bytes] = []
         self._held_bytes = 0
+        #: Position at the end of the last frame held.
+        self._held_end = 0
         self._mark = -1
         #: Where the log ends: what was handed to the system.
         self.position = 0
@@ -121,7 +128,7 @@ class AppendLog:
         self.position, self._checksum = history.offset, checksum
         manifest = self.folder.manifest.copy()
         if manifest.empty:
-            snapshot = self._as_snapshot()
+            snapshot = bool(self.config.aof_use_rdb_preamble)
             base = manifest.replace_base(
                 self.folder.filename, snapshot=snapshot, keep_last_increment=False
             )
@@ -190,6 +197,8 @@ class AppendLog:
         """A frame was added to the stream."""
         self.held.append(sealed)
         self._held_bytes += len(sealed)
+        body_bytes, start, _ = _SPAN.unpack_from(sealed)
+        self._held_end = start + body_bytes
 
     def write(self, boundary: int) -> bool:
         """Writes the frames held, as far as a command ends there. `boundary` is a position, the end
@@ -200,7 +209,7 @@ class AppendLog:
             return not self.failing
         if self.failing:
             return False
-        end = self._held_end()
+        end = self._held_end
         if boundary == end:
             return self._write_frames(self.held, [])
         if self._mark <= self.position:
@@ -213,7 +222,7 @@ class AppendLog:
 
     def write_held(self) -> bool:
         """`write`, up to where a command ends for certain: where the data is."""
-        return self.write(max(self.history().offset, self._held_end()))
+        return self.write(max(self.history().offset, self._held_end))
 
     def data_replaced(self) -> None:
         """A full sync: once the new history is known, all begins anew."""
@@ -238,12 +247,6 @@ class AppendLog:
         self._close_file()
         self.state = LogState.FIRST
         self.rewrite()
-
-    def _held_end(self) -> int:
-        if not self.held:
-            return self.position
-        header = parse_header(self.held[-1])
-        return header.start + header.body_bytes
 
     def _cut(self, position: int) -> tuple[list[bytes], list[bytes]]:
         """The frames held, before and from a position within them."""
@@ -284,9 +287,8 @@ class AppendLog:
         return True
 
     def _written(self, last: bytes, left: list[bytes]) -> None:
-        header = parse_header(last)
-        self.position = header.start + header.body_bytes
-        self._checksum = header.history
+        body_bytes, start, self._checksum = _SPAN.unpack_from(last)
+        self.position = start + body_bytes
         self._place_due = False
         self.held = left
         self._held_bytes = sum(map(len, left)) if left else 0
@@ -443,7 +445,7 @@ class AppendLog:
         """Begins to trim the log; False where the disk refused at once."""
         assert self.rewriting is None
         self.scheduled = False
-        as_snapshot = self._as_snapshot()
+        as_snapshot = bool(self.config.aof_use_rdb_preamble)
         manifest = self.folder.manifest.copy()
         try:
             self.disk.make_folder(os.path.abspath(self.folder.dirname))
@@ -467,10 +469,6 @@ class AppendLog:
             return True
         rewrite.abort()
         return False
-
-    def _as_snapshot(self) -> bool:
-        """Whether a base is written as RDB, which alone has libraries of functions."""
-        return bool(self.config.aof_use_rdb_preamble or self.server.persistence.libraries.codes())
 
     def _begin_switch(self, rewrite: Rewrite) -> bool:
         if self._file is None:

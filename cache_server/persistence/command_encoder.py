@@ -33,7 +33,7 @@ class CommandEncoder(Encoder):
             self.out += encode_time(value)
 
     def function(self, library: bytes) -> None:
-        """Whoever has libraries writes a base of the other kind."""
+        self.out += encode_command([b"FUNCTION", b"LOAD", library])
 
     def select(self, index: int) -> None:
         self.out += encode_select(index)

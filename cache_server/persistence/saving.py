@@ -178,7 +178,7 @@ class Persistence:
         """DEBUG LOADAOF: the log's files in place of the data. Raises CommandError; what could be
         read is the data then."""
         self.log.write_held()
-        folder = self.log.folder
+        folder, dirty = self.log.folder, self.keyspace.dirty
         folder.read_manifest()
         install(self.keyspace, Loaded(len(self.keyspace.databases)))
         self.loading = Loading(0)
@@ -192,7 +192,8 @@ class Persistence:
             ) from None
         finally:
             self.loading = None
-        self._dirty_saved = self.keyspace.dirty
+            self.keyspace.dirty = dirty  # nothing was changed that the stream has to tell
+        self._dirty_saved = dirty
         log.warning("Append Only File loaded by DEBUG LOADAOF")
 
     def cron(self, now_ms: int) -> None:

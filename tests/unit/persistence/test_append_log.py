@@ -156,6 +156,18 @@ def test_it_comes_back_again_and_again_from_the_same_file() -> None:
     run(test)
 
 
+def test_the_log_can_be_loaded_in_place_of_the_data_and_that_is_not_logged() -> None:
+    async def test() -> None:
+        node = await Node(enable_debug_command="yes").start()
+        node.say("SET a 1", "SET b 1 EX 100", "GETEX b PERSIST")
+        digest, offset = node.digest, node.offset
+        assert node.say("DEBUG LOADAOF") == b"+OK\r\n"
+        assert (node.digest, node.offset) == (digest, offset)
+        await node.die()
+
+    run(test)
+
+
 def test_a_copy_of_the_log_goes_on_under_an_id_of_its_own(tmp_path: Path) -> None:
     async def test() -> None:
         before = await grown("SET a 1")
