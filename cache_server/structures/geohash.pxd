@@ -1,7 +1,9 @@
 cimport cython
+from cache_server.structures.sphere cimport Sphere
 
 cdef unsigned long long _MASK_32, _MASK_16, _MASK_8, _MASK_4, _MASK_2, _EVEN, _ODD
 cdef int _STEPS_MAX
+cdef Sphere _EARTH
 cdef double _SIZE, _LATITUDE_MAX, _LONGITUDE_MAX
 cdef double _LATITUDE_RANGE, _LONGITUDE_RANGE, _EARTH_RADIUS, _MERCATOR_MAX, _RADIAN
 
@@ -18,9 +20,6 @@ cdef unsigned long long _score_bits(double score)
 @cython.locals(size=double, x="unsigned long long", y="unsigned long long",
                x_next="unsigned long long", y_next="unsigned long long")
 cdef (double, double, double, double) _area(unsigned long long box, int steps)
-@cython.locals(v=double, y=double, y_2=double, u=double, a=double)
-cpdef double distance(double longitude, double latitude, double longitude_2, double latitude_2) except? -1
-cpdef double latitude_distance(double latitude, double latitude_2)
 @cython.locals(longitude=double, latitude=double, half_width=double, half_height=double,
                score=double, longitude_2=double, latitude_2=double, metres=double, found=list,
                index=Py_ssize_t)

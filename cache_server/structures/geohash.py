@@ -10,8 +10,8 @@ of a size that covers the area searched.
     latitude 1      01  11             step 26    a box of about 0.6 m, the score of a member
     latitude 0      00  10
 
-Distances are those of the haversine formula on a sphere. All results are Redis's to the last bit:
-the same operations on doubles in the same order.
+Distances are those of `sphere`. All results are Redis's to the last bit: the same operations on
+doubles in the same order.
 
 Sources: G. M. Morton (1966) for the interleaving; https://redis.io/docs/latest/commands/geoadd/.
 """
@@ -19,7 +19,8 @@ Sources: G. M. Morton (1966) for the interleaving; https://redis.io/docs/latest/
 from __future__ import annotations
 
 import math
-from math import asin, cos, sin, sqrt
+
+from cache_server.structures.sphere import EARTH_RADIUS, RADIAN, Sphere
 
 LONGITUDE_MAX = 180.0
 LATITUDE_MAX = 85.05112878
@@ -31,9 +32,10 @@ _LONGITUDE_MAX = LONGITUDE_MAX
 _LATITUDE_MAX = LATITUDE_MAX
 _LATITUDE_RANGE = LATITUDE_MAX - -LATITUDE_MAX
 _LONGITUDE_RANGE = LONGITUDE_MAX - -LONGITUDE_MAX
-_EARTH_RADIUS = 6372797.560856
+_EARTH = Sphere()
+_EARTH_RADIUS = EARTH_RADIUS
 _MERCATOR_MAX = 20037726.37
-_RADIAN = math.pi / 180.0
+_RADIAN = RADIAN
 _ALPHABET = b"0123456789bcdefghjkmnpqrstuvwxyz"
 
 _TWO_TO_64 = 1 << 64
@@ -137,19 +139,7 @@ def standard_text(longitude: float, latitude: float) -> bytes:
 
 def distance(longitude: float, latitude: float, longitude_2: float, latitude_2: float) -> float:
     """Metres between two positions."""
-    v = sin((longitude_2 * _RADIAN - longitude * _RADIAN) / 2)
-    if v == 0.0:
-        return latitude_distance(latitude, latitude_2)
-    y = latitude * _RADIAN
-    y_2 = latitude_2 * _RADIAN
-    u = sin((y_2 - y) / 2)
-    a = u * u + cos(y) * cos(y_2) * v * v
-    return 2.0 * _EARTH_RADIUS * asin(sqrt(a)) if a <= 1.0 else math.nan
-
-
-def latitude_distance(latitude: float, latitude_2: float) -> float:
-    """Metres from one parallel to another."""
-    return _EARTH_RADIUS * abs(latitude_2 * _RADIAN - latitude * _RADIAN)
+    return _EARTH.distance(longitude, latitude, longitude_2, latitude_2)
 
 
 def find_within(
@@ -170,11 +160,11 @@ def find_within(
         score = scores[index]
         longitude_2, latitude_2 = _position(score)
         if radius < 0:
-            if latitude_distance(latitude_2, latitude) > half_height:
+            if _EARTH.latitude_distance(latitude_2, latitude) > half_height:
                 continue
-            if distance(longitude_2, latitude_2, longitude, latitude_2) > half_width:
+            if _EARTH.distance(longitude_2, latitude_2, longitude, latitude_2) > half_width:
                 continue
-        metres = distance(longitude, latitude, longitude_2, latitude_2)
+        metres = _EARTH.distance(longitude, latitude, longitude_2, latitude_2)
         if radius >= 0 and metres > radius:
             continue
         found.append((metres, score, members[index]))
