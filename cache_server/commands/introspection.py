@@ -15,7 +15,7 @@ from cache_server.errors import CommandError, syntax_error
 from cache_server.structures.glob import matcher
 from cache_server.wire.replies import NULL_ARRAY, Map, SetReply, Status
 
-_HIDDEN_FLAGS = frozenset(("may_replicate", "protected", "no_mandatory_keys"))
+_HIDDEN_FLAGS = frozenset(("may_replicate", "protected"))
 
 
 def describe(row: Command) -> list[Any]:

@@ -37,6 +37,7 @@ MODULES = (
     "cache_server.commands.migrating",
     "cache_server.commands.replication",
     "cache_server.commands.persistence",
+    "cache_server.commands.cluster",
     "cache_server.commands.lease",
     "cache_server.commands.verification",
     "cache_server.scripting.commands",

@@ -78,6 +78,7 @@ _GROUP_CATEGORIES = {
     "generic": "keyspace",
     "sorted-set": "sortedset",
     "pubsub": "",
+    "cluster": "",
     "transactions": "transaction",
     "server": "",
     "connection": "connection",

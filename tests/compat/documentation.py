@@ -4,7 +4,7 @@
 
 One command a line: `args` (COMMAND DOCS' trees), `history`, `more` (deprecation), `keys` (COMMAND
 INFO's key specifications), `tips`. An argument is `name type|field=value|...`, or a list of that
-and its own arguments. Commands of clusters and modules are left out.
+and its own arguments. Commands of modules are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 FILE = Path(__file__).parents[2] / "cache_server" / "commands" / "documentation.json"
-_LEFT_OUT = ("cluster", "module", "asking", "readonly", "readwrite")
+_LEFT_OUT = ("module",)
 _MORE = ("doc_flags", "deprecated_since", "replaced_by")
 
 
