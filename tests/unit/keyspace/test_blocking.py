@@ -165,6 +165,35 @@ def test_the_effect_follows_the_unit_that_made_the_key_ready() -> None:
     assert b"MULTI" not in data
 
 
+@pytest.mark.parametrize("way", ["deleted", "overwritten", "expired", "all dropped"])
+def test_who_relies_on_a_value_is_answered_when_it_goes(way: str) -> None:
+    node = Node()
+    waiter, other = node.client(), node.client()
+    db = node.keyspace.databases[0]
+    db.put(b"k", Stack())
+    gone = CommandError(b"UNBLOCKED gone")
+    waiter.context.last_command = node.take
+    node.blocking.wait_for_keys(
+        waiter.context, Stack, [b"k", b"l"], 0, lambda key: [b"take", key, b"0"], gone
+    )
+    other(b"take", b"l", b"0")
+    if way == "deleted":
+        db.delete(b"k")
+    elif way == "overwritten":
+        db.put(b"k", b"string")
+    elif way == "expired":
+        db.set_expiry(b"k", 1)
+        node.keyspace.now_ms = 2
+        assert db.peek(b"k") is None
+    else:
+        db.clear()
+    node.dispatcher.finish_unit()
+    assert waiter.replies == [gone]
+    assert other.replies == []
+    assert db.relied_on == {}
+    assert list(db.blocked) == [b"l"]
+
+
 def test_a_value_of_another_type_leaves_the_client_waiting() -> None:
     node = Node()
     waiter = node.client()
