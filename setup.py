@@ -27,6 +27,7 @@ HOT = [
     "cache_server/keyspace/[a-z]*.py",
     "cache_server/datatypes/[a-z]*.py",
     "cache_server/persistence/key_digests.py",
+    "cache_server/scripting/[chrs][a-z]*.py",
     "cache_server/persistence/lzf.py",
     "cache_server/persistence/snapshot.py",
     "cache_server/persistence/snapshot_codec.py",

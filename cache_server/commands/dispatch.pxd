@@ -54,6 +54,7 @@ cdef class Dispatcher(compiled_core.Executor):
     @cython.final
     @cython.locals(flags=int, gates=int, permits=int)
     cdef _admit(self, Client client, Command cmd, list args)
+    cpdef int flags_of(self, Command cmd, list args)
     @cython.final
     cdef _admit_write(self, int gates)
     @cython.final

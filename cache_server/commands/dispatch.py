@@ -312,13 +312,16 @@ class Dispatcher:
             return None
         if gates & GATE_READS and client.channel is not None and not flags & states.FOLLOWER:
             client.channel.gate = self.reply_gate
-        writes = bool(cmd.flags & rows.WRITE) or (
+        permits = self.flags_of(cmd, args)
+        writes = bool(permits & rows.WRITE) or (
             cmd.name == "exec" and client.queue is not None and server.queue_writes(client)
         )
         if gates & GATE_CLIENTS and not server.admission.may_stay(client, cmd, args):
             return NO_REPLY
         if gates & GATE_MEMORY:
             server.check_memory(client, cmd)
+            if permits & ~cmd.flags & rows.DENYOOM and server.out_of_memory():
+                raise CommandError(b"OOM command not allowed when used memory > 'maxmemory'.")
         if writes and gates:
             self._admit_write(gates)
         if flags & states.SUBSCRIBED and client.protocol == 2 and cmd.name not in PUBSUB_CONTEXT:
@@ -326,7 +329,6 @@ class Dispatcher:
                 f"ERR Can't execute '{cmd.full_name}': only (P|S)SUBSCRIBE / "
                 "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
             )
-        permits = cmd.flags
         if cmd.name == "exec" and client.queue is not None:
             permits &= server.queue_permits(client)
         if gates & GATE_STALE and not permits & rows.STALE:
@@ -344,6 +346,12 @@ class Dispatcher:
         if flags & states.MULTI and cmd.name not in NOT_QUEUED:
             return self._queue(client, cmd, args)
         return None
+
+    def flags_of(self, cmd: Command, args: list[bytes]) -> int:
+        """What a request does: its row's flags, or what a script says of itself."""
+        if cmd.flags & rows.NO_MANDATORY_KEYS:
+            return int(self.server.scripting.flags_of(cmd, args))
+        return cmd.flags
 
     def _admit_write(self, gates: int) -> None:
         server = self.server

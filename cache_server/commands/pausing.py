@@ -86,7 +86,9 @@ class Pauses:
         ):
             return False
         if not self.everything:
-            replicates = writes or bool(cmd.flags & (WRITE | MAY_REPLICATE))
+            replicates = writes or bool(
+                self.server.dispatcher.flags_of(cmd, args) & (WRITE | MAY_REPLICATE)
+            )
             if cmd.name == "exec" and client.queue is not None:
                 replicates = queue_replicates(client)
             if not replicates:

@@ -114,20 +114,22 @@ def forget_watches(ctx: Any) -> None:
 
 def queue_writes(ctx: Any) -> bool:
     """Whether anything queued writes."""
-    return any(cmd.flags & WRITE for cmd, _ in ctx.queue)
+    flags_of = ctx.server.dispatcher.flags_of
+    return any(flags_of(cmd, args) & WRITE for cmd, args in ctx.queue)
 
 
 def queue_permits(ctx: Any) -> int:
     """The flags that every queued command has."""
     flags = -1
-    for cmd, _ in ctx.queue:
-        flags &= cmd.flags
+    for cmd, args in ctx.queue:
+        flags &= ctx.server.dispatcher.flags_of(cmd, args)
     return flags
 
 
 def queue_replicates(ctx: Any) -> bool:
     """Whether anything queued may end in the stream."""
-    return any(cmd.flags & (WRITE | MAY_REPLICATE) for cmd, _ in ctx.queue)
+    flags_of = ctx.server.dispatcher.flags_of
+    return any(flags_of(cmd, args) & (WRITE | MAY_REPLICATE) for cmd, args in ctx.queue)
 
 
 def watched_key_changed(db: Any, key: bytes) -> None:

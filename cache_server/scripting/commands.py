@@ -22,10 +22,10 @@ from cache_server.wire.replies import OK, Map, SetReply, Status
 _SHA_BYTES = 40
 
 
-def _key_count(args: list[bytes], refusal: CommandError) -> int:
+def _key_count(args: list[bytes]) -> int:
     count = integer_or_none(args[2])
     if count is None:
-        raise refusal
+        raise not_an_integer()
     if count > len(args) - 3:
         raise CommandError(b"ERR Number of keys can't be greater than number of args")
     if count < 0:
@@ -33,11 +33,10 @@ def _key_count(args: list[bytes], refusal: CommandError) -> int:
     return count
 
 
-def _show(ctx: Any, args: list[bytes]) -> None:
+def _show(ctx: Any, args: list[bytes], scripting: Any) -> None:
     """MONITOR sees a script before its commands."""
-    server = ctx.server
-    if server.dispatcher.gates & GATE_MONITOR:
-        server.feed_monitors(ctx, args)
+    if scripting.dispatcher.gates & GATE_MONITOR:
+        ctx.server.feed_monitors(ctx, args)
 
 
 def eval_command(ctx: Any, args: list[bytes]) -> Any:
@@ -51,9 +50,9 @@ def eval_ro_command(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _eval(ctx: Any, args: list[bytes], read_only: bool) -> Any:
-    _show(ctx, args)
     scripting = ctx.server.scripting
-    key_count = _key_count(args, not_an_integer())
+    _show(ctx, args, scripting)
+    key_count = _key_count(args)
     script = scripting.script_of_text(args[1])
     return scripting.run_script(ctx, script, args, key_count, read_only)
 
@@ -69,11 +68,11 @@ def evalsha_ro_command(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _evalsha(ctx: Any, args: list[bytes], read_only: bool) -> Any:
-    _show(ctx, args)
+    scripting = ctx.server.scripting
+    _show(ctx, args, scripting)
     if len(args[1]) != _SHA_BYTES:
         raise CommandError(NO_SCRIPT)
-    scripting = ctx.server.scripting
-    key_count = _key_count(args, not_an_integer())
+    key_count = _key_count(args)
     script = scripting.script_of_sha(args[1])
     return scripting.run_script(ctx, script, args, key_count, read_only)
 
@@ -89,12 +88,14 @@ def fcall_ro_command(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _fcall(ctx: Any, args: list[bytes], read_only: bool) -> Any:
-    _show(ctx, args)
     scripting = ctx.server.scripting
+    _show(ctx, args, scripting)
     function = scripting.libraries.find(args[1])
     if function is None:
         raise CommandError(b"ERR Function not found")
-    key_count = _key_count(args, CommandError(b"ERR Bad number of keys provided"))
+    if integer_or_none(args[2]) is None:
+        raise CommandError(b"ERR Bad number of keys provided")
+    key_count = _key_count(args)
     return scripting.run_function(ctx, function, args, key_count, read_only)
 
 

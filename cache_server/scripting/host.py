@@ -44,6 +44,7 @@ NO_ARGUMENTS = b"Please specify at least one argument for this redis lib call"
 BAD_ARGUMENTS = b"Lua redis lib command arguments must be strings or integers"
 UNKNOWN_COMMAND = b"ERR Unknown Redis command called from script"
 WRONG_ARITY = b"ERR Wrong number of args calling Redis command from script"
+NOT_ALLOWED = b"ERR This Redis command is not allowed from script"
 REPL_FOLLOWERS = 2
 REPL_ALL = 3
 
@@ -95,7 +96,7 @@ class Host:
 
     # -- a run ---------------------------------------------------------------------------------
 
-    def begin(self, caller: Any, *, read_only: bool, allow_oom: bool) -> None:
+    def begin(self, caller: Any, read_only: bool, allow_oom: bool) -> None:
         """A script starts for `caller`."""
         client = self.client
         client.db = caller.db
@@ -114,51 +115,62 @@ class Host:
     def end(self) -> None:
         """The script is over."""
         self.caller = None
-        self.stream.clear()
-        self.staged.clear()
+        if self.stream:
+            self.stream.clear()
+        if self.staged:
+            self.staged.clear()
 
     # -- redis.call ----------------------------------------------------------------------------
 
     def call(self, *args: Any) -> Any:
         """Runs a command of the script; the answer as `replies.to_lua` says."""
+        return self._call(args)
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
         if self.caller is None:
             return (b"redis.call/pcall can only be called inside a script invocation", MISUSE)
         request: list[Any] = list(args)
-        for index, arg in enumerate(request):
-            if type(arg) is not bytes:
-                word = _word(arg)
+        for index in range(len(request)):
+            if type(request[index]) is not bytes:
+                word = _word(request[index])
                 if word is None:
                     return (BAD_ARGUMENTS, MISUSE)
                 request[index] = word
         if not request:
             return (NO_ARGUMENTS, MISUSE)
-        dispatcher = self.dispatcher
-        try:
-            cmd = dispatcher.find(request)
-        except CommandError:
-            cmd = None
+        cmd = self._find(request)
         refusal = None
         if cmd is None:
             refusal = UNKNOWN_COMMAND
         elif not cmd.accepts(len(request)) or cmd.handler is rows.container_only:
             refusal = WRONG_ARITY
         elif cmd.flags & rows.NOSCRIPT and not self.deny_nothing:
-            refusal = b"ERR This Redis command is not allowed from script"
-        elif dispatcher.gates or self.read_only or self.client.flags & states.RESTRICTED:
+            refusal = NOT_ALLOWED
+        elif self.dispatcher.gates or self.read_only or self.client.flags & states.RESTRICTED:
             refusal = self._refusal(cmd, request)
         if refusal is not None:
             return self._refuse(cmd, refusal)
+        if cmd is None:
+            return None
         if cmd.flags & rows.WRITE:
             self.wrote = True
-        client = self.client
         if self.replicate & REPL_FOLLOWERS:
-            value = dispatcher.call(client, cmd, request)
+            value = self.dispatcher.call(self.client, cmd, request)
         else:
             value = self._call_unseen(cmd, request)
         self.keyspace.now_ms = self.now_ms
         if self.caller.flags & states.TRACKING and cmd.flags & rows.READONLY:
             self.server.tracking.script_read(self.caller)
+        if type(value) is bytes:
+            return value
         return to_lua(value, self.voice.protocol, self.stream)
+
+    def _find(self, request: list[bytes]) -> Any:
+        """The row of a request; None for an unknown one."""
+        try:
+            return self.dispatcher.find(request)
+        except CommandError:
+            return None
 
     def _call_unseen(self, cmd: Any, request: list[bytes]) -> Any:
         """A command whose effects stay here (redis.set_repl)."""
@@ -245,10 +257,7 @@ class Host:
         request = [arg if type(arg) is bytes else _word(arg) for arg in args]
         if None in request:
             return (None, BAD_ARGUMENTS)
-        try:
-            cmd = self.dispatcher.find(request)
-        except CommandError:
-            cmd = None
+        cmd = self._find(request)  # type: ignore[arg-type]
         if cmd is None:
             return (None, b"Invalid command passed to redis.acl_check_cmd()")
         try:

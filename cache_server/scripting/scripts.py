@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from cache_server import client as states
+from cache_server.commands import table as rows
 from cache_server.commands.dispatch import GATE_BUSY, GATE_READONLY, GATE_STALE
 from cache_server.constants import SCRIPT_TEXTS_MAX
 from cache_server.errors import CommandError, CountedError
@@ -47,7 +48,7 @@ KILLED = b"ERR Script killed by user with SCRIPT KILL..."
 LOAD_TIMEOUT_MS = 500
 #: What Redis's dictionaries take for a script besides its text, in bytes (INFO memory).
 _SCRIPT_OVERHEAD_BYTES = 120
-_MEMORY_READ_RUNS = 16
+_MEMORY_READ_RUNS = 64
 
 
 class Script:
@@ -63,12 +64,14 @@ class Script:
 class Run:
     """What is running: a script by its SHA1, or a function by its name."""
 
-    def __init__(self, caller: Any, name: bytes, args: list[bytes], is_eval: bool) -> None:
+    def __init__(
+        self, caller: Any, name: bytes, args: list[bytes], is_eval: bool, began_ns: int
+    ) -> None:
         self.caller = caller
         self.name = name
         self.args = args
         self.is_eval = is_eval
-        self.began_ns = time.monotonic_ns()
+        self.began_ns = began_ns
         self.busy = False
         self.killed = False
 
@@ -160,76 +163,91 @@ class Scripting:
         self._engine = None
         self._read_memory()
 
+    def flags_of(self, cmd: Any, args: list[bytes]) -> int:
+        """A row's flags as the script that is to run changes them. Never raises."""
+        flags = self._declared(cmd.name, args)
+        if flags is None or flags & COMPATIBLE:
+            return int(cmd.flags)
+        bits = cmd.flags & ~(rows.STALE | rows.DENYOOM | rows.WRITE | rows.MAY_REPLICATE)
+        if not flags & (ALLOW_OOM | NO_WRITES):
+            bits |= rows.DENYOOM
+        if not flags & NO_WRITES:
+            bits |= rows.WRITE
+        if flags & ALLOW_STALE:
+            bits |= rows.STALE
+        return int(bits)
+
+    def _declared(self, name: str, args: list[bytes]) -> int | None:
+        if name.startswith("fcall"):
+            function = self.libraries.find(args[1])
+            return None if function is None else int(function.flags)
+        script = self._texts.get(args[1])
+        if name.startswith("evalsha"):
+            script = self.scripts.get(args[1].lower())
+        elif script is None and args[1].startswith(b"#!"):
+            try:
+                return script_flags(args[1])[0]
+            except CommandError:
+                return None
+        return None if script is None else script.flags
+
     # -- running -------------------------------------------------------------------------------
 
     def run_script(
         self, ctx: Any, script: Script, args: list[bytes], key_count: int, read_only: bool
     ) -> Any:
         """Runs a script for a client; its reply. Raises CommandError."""
-        if script.flags != COMPATIBLE or self.dispatcher.gates & GATE_STALE or read_only:
-            self._check(ctx, script.flags, read_only)
-        return self._run(
-            ctx, self.engine, script.number, script.sha, script.flags, args, key_count, read_only
-        )
+        flags = script.flags
+        if flags != COMPATIBLE or self.dispatcher.gates & GATE_STALE:
+            self._check(ctx, flags, read_only)
+            if flags != COMPATIBLE:
+                read_only = read_only or bool(flags & NO_WRITES)
+        self.host.begin(ctx, read_only, bool(flags & ALLOW_OOM))
+        run = Run(ctx, script.sha, args, True, self.dispatcher.clock_ns)
+        return self._run(run, self._engine or self.engine, script.number, key_count)
 
     def run_function(
         self, ctx: Any, function: Function, args: list[bytes], key_count: int, read_only: bool
     ) -> Any:
         """Runs a function of a library; its reply. Raises CommandError."""
-        self._check(ctx, function.flags, read_only)
-        engine = self.libraries.engine
-        return self._run(
-            ctx, engine, function.number, function.name, function.flags, args, key_count, read_only
-        )
+        flags = function.flags
+        self._check(ctx, flags, read_only)
+        self.host.begin(ctx, read_only or bool(flags & NO_WRITES), bool(flags & ALLOW_OOM))
+        run = Run(ctx, function.name, args, False, self.dispatcher.clock_ns)
+        return self._run(run, self.libraries.engine, function.number, key_count)
 
-    def _run(
-        self,
-        ctx: Any,
-        engine: Engine,
-        number: int,
-        name: bytes,
-        flags: int,
-        args: list[bytes],
-        key_count: int,
-        read_only: bool,
-    ) -> Any:
-        dispatcher, host = self.dispatcher, self.host
-        began_ns, protocol = dispatcher.clock_ns, ctx.protocol
-        compatible = flags & COMPATIBLE
-        host.begin(
-            ctx,
-            read_only=read_only or (not compatible and bool(flags & NO_WRITES)),
-            allow_oom=not compatible and bool(flags & ALLOW_OOM),
-        )
-        self.running = Run(ctx, name, args, engine is self._engine)
+    def _run(self, run: Run, engine: Engine, number: int, key_count: int) -> Any:
+        ctx, args = run.caller, run.args
+        self.running = run
         try:
             if len(args) > ARGUMENTS_MAX:
                 engine.stage(args[3 : 3 + key_count], args[3 + key_count :])
-                result = engine.run(number, protocol, key_count)
+                result = engine.run(number, ctx.protocol, key_count)
             else:
-                result = engine.run(number, protocol, key_count, *args[3:])
+                result = engine.run(number, ctx.protocol, key_count, *args[3:])
         finally:
-            self._end_run(ctx)
-        dispatcher.clock_ns = began_ns
-        return self._reply(result, name)
+            self._end_run(run)
+        self.dispatcher.clock_ns = run.began_ns
+        if type(result) is tuple:
+            return self._reply(result, run.name)
+        if type(result) is float:
+            return integer_reply(result)
+        return result
 
-    def _end_run(self, ctx: Any) -> None:
-        run, self.running = self.running, None
+    def _end_run(self, run: Run) -> None:
+        self.running = None
         self.host.end()
-        ctx.propagate_nothing()  # its commands have propagated themselves
-        if run is not None and run.busy:
+        run.caller.propagate_nothing()  # its commands have propagated themselves
+        if run.busy:
             self.dispatcher.gates &= ~GATE_BUSY
             self.server.busy_script_ended()
         self._runs += 1
-        if self._runs % _MEMORY_READ_RUNS == 0:
+        if self._runs >= _MEMORY_READ_RUNS:
+            self._runs = 0
             self._read_memory()
 
     @staticmethod
-    def _reply(result: Any, name: bytes) -> Any:
-        if type(result) is not tuple:
-            if type(result) is float:
-                return integer_reply(result)
-            return result
+    def _reply(result: tuple[Any, ...], name: bytes) -> Any:
         if result[0]:
             return Raw(result[1])
         _, text, place, counted = result
