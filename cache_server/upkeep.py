@@ -60,7 +60,7 @@ class Upkeep:
         self.memory.refresh()
         stats = self.server.stats
         stats.memory_peak_bytes = max(stats.memory_peak_bytes, self.memory.used_bytes())
-        self.expiry.slow_cycle()
+        self._timed(b"expire-cycle", self.expiry.slow_cycle)
         if self.expiry.cut_short:
             self.server.loop.call_soon(self._fast_cycle)
 
@@ -82,7 +82,9 @@ class Upkeep:
         if self.counted_bytes() <= self.server.config.maxmemory or not self._evicts():
             return
         self.server.admission.sizes.measure_all()
-        if not self.eviction.make_room() and _needs_memory(client, cmd):
+        if not self._timed(b"eviction-cycle", self.eviction.make_room) and _needs_memory(
+            client, cmd
+        ):
             raise CommandError(_OUT_OF_MEMORY)
 
     def is_full(self) -> bool:
@@ -97,9 +99,16 @@ class Upkeep:
             return False
         return not (config.replicaof and config.replica_ignore_maxmemory)
 
+    def _timed(self, event: bytes, work: Callable[[], Any]) -> Any:
+        """Does the work, and tells the latency monitor how long it took."""
+        started_us = clock_us()
+        value = work()
+        self.server.observation.add_latency(event, (clock_us() - started_us) // 1000)
+        return value
+
     def _fast_cycle(self) -> None:
         self.server.dispatcher.begin_pass()
-        self.expiry.fast_cycle()
+        self._timed(b"expire-cycle", self.expiry.fast_cycle)
         if self.expiry.cut_short:
             self.server.loop.call_later(0.002, self._fast_cycle)
 

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,14 @@ def units_of(source: Path) -> list[str]:
     return [unit for unit in found if not any(fnmatch.fnmatch(unit, each) for each in LEFT_OUT)]
 
 
+def port_block() -> socket.socket:
+    """Takes a block of ports for one worker: the socket that is bound to its first port."""
+    for base in range(21000, 60000, 1000):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", base))
+    raise OSError("no block of ports is free")
+
+
 def report(outcome: Outcome, known: KnownFailures, seconds: float) -> bool:
     """Prints a unit's line and what is not listed; whether all is as it may be."""
     unit = outcome.unit
@@ -199,8 +208,9 @@ def main() -> int:
         return 0
     known = KnownFailures(HERE / "known_failures.toml")
     ports: SimpleQueue[int] = SimpleQueue()
-    for number in range(options.jobs):
-        ports.put(21064 + 1000 * number)
+    locks = [port_block() for _ in range(options.jobs)]
+    for lock in locks:
+        ports.put(lock.getsockname()[1] + 64)
 
     def one(unit: str) -> tuple[Outcome, float]:
         began, port = time.monotonic(), ports.get()
@@ -217,6 +227,8 @@ def main() -> int:
             counts[0] += len(outcome.passed)
             counts[1] += len(outcome.failed)
             counts[2] += not outcome.ended
+    for lock in locks:
+        lock.close()
     print(f"passed={counts[0]} failed={counts[1]} aborted units={counts[2]}")
     return 0 if fine and chosen else 1
 
