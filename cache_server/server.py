@@ -246,6 +246,19 @@ class Server:
         self.stats.protocol_errors += 1
         log.log(logs.VERBOSE, "Protocol error (%s) from client: %s", error, client.peer)
 
+    def follower_was_answered(self, client: Client, cmd: Command, value: object) -> None:
+        """A command on a follower's link has a reply, which must not get into the stream."""
+        if isinstance(value, CommandError):
+            log.warning(
+                "== CRITICAL == This master is sending an error to its replica: '-%s' after "
+                "processing the command '%s'",
+                value.text.decode("latin-1"),
+                cmd.full_name,
+            )
+        text = "Replica generated a reply to command '%s', disconnecting it: id=%d addr=%s"
+        log.warning(text, cmd.full_name, client.id, client.peer)
+        client.connection.close()
+
     def log_closing(self, client: Client, reason: str) -> None:
         log.warning("Closing client that %s: id=%d addr=%s", reason, client.id, client.peer)
 

@@ -252,6 +252,8 @@ class Dispatcher:
     # -- the checked way -----------------------------------------------------------------------
 
     def _execute_gated(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        if client.flags & states.FOLLOWER:
+            return self._execute_for_follower(client, cmd, args)
         if client.flags & (states.REPLY_OFF | states.REPLY_SKIP_NEXT | states.REPLY_SKIP):
             return self._execute_muted(client, cmd, args)
         value = self._admit(client, cmd, args)
@@ -270,6 +272,18 @@ class Dispatcher:
         if client.flags & states.TRACKING:
             return self.server.tracking.run(client, cmd, args)
         return self.call(client, cmd, args)
+
+    def _execute_for_follower(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
+        """On a follower's link there is only the stream: a reply would stand in the midst of it."""
+        try:
+            value = self._admit(client, cmd, args)
+            if value is None:
+                value = self._run(client, cmd, args)
+        except CommandError as error:
+            value = self._refused(client, cmd, error)
+        if value is not NO_REPLY:
+            self.server.follower_was_answered(client, cmd, value)
+        return NO_REPLY
 
     def _execute_muted(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
         if client.flags & states.REPLY_SKIP_NEXT:

@@ -59,7 +59,11 @@ def sync_command(ctx: Any, args: list[bytes]) -> Any:
     replication = ctx.server.replication
     if args[0].lower() == b"sync":
         return replication.request(ctx, ev.SyncReceived(ctx.id, address))
-    wanted = _integer(args[2])
+    try:
+        wanted = _integer(args[2])
+    except CommandError:
+        log.warning("Replica %s asks for synchronization but with a wrong offset", address)
+        raise
     handover = len(args) > 3 and args[3].lower() == b"failover"
     replid = args[1].decode("latin-1")
     return replication.request(ctx, ev.PsyncReceived(ctx.id, address, replid, wanted, handover))

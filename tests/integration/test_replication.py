@@ -493,3 +493,16 @@ def test_lag_and_the_progress_of_a_full_sync_are_told_on_both_sides(nodes: Any) 
     assert told["cache_lag_bytes"] == 0
     wait_for(lambda: leader.info()["cache_follower0"]["lag_bytes"] == 0, "the acknowledgement")
     assert leader.info()["cache_follower0"]["lag_ms"] == 0
+
+
+@pytest.mark.parametrize("command", ["PING", "GET foo", "SLOWLOG GET"])
+def test_a_follower_that_wants_a_reply_is_disconnected(nodes: Any, command: str) -> None:
+    leader = nodes(OURS)
+    with socket.create_connection(("127.0.0.1", leader.port), 5) as link:
+        link.sendall(b"PSYNC ? -1\r\n")
+        assert link.recv(4096).startswith(b"+FULLRESYNC")
+        link.sendall(command.encode() + b"\r\n")
+        while link.recv(65536):
+            pass
+    name = command.lower().replace(" ", "|") if "SLOWLOG" in command else command.split()[0].lower()
+    assert f"Replica generated a reply to command '{name}', disconnecting it" in leader.log()
