@@ -140,6 +140,13 @@ class Survival:
                 )
 
 
+def nothing_lost_by_hand(heir: DataNode, log: list[int]) -> None:
+    """Planned: the heir begins with all that the leader had."""
+    missing = set(log) - set(heir.log)
+    if missing:
+        raise ViolationError("handover lost a write", f"{heir.name} leads without {min(missing)}")
+
+
 def unsettled(nodes: list[DataNode], sentinels: list[SentinelNode]) -> str:
     """Why the cluster has not converged yet; "" once it has."""
     leaders = [node for node in nodes if node.follows is None]

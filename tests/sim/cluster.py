@@ -16,6 +16,7 @@ from tests.sim.checkers import (
     OneWriter,
     Survival,
     ViolationError,
+    nothing_lost_by_hand,
     unsettled,
 )
 from tests.sim.data_node import DataNode
@@ -107,6 +108,7 @@ class Cluster:
             node.disk_follows = None if node is self.nodes[0] else addresses[0]
             node.role_told = self.leaders.role_told
             node.acknowledged = acknowledged
+            node.took_over = nothing_lost_by_hand
         for sentinel in self.sentinels:
             sentinel.reach = by_address
             masters = (MasterState(config, config.address),)

@@ -42,6 +42,7 @@ class DataNode(Process):
         self.disk_log: list[int] = []
         self.disk_follows: Address | None = None
         self.role_told: Callable[[DataNode], None] = lambda _node: None
+        self.took_over: Callable[[DataNode, list[int]], None] = lambda _node, _log: None
         self.acknowledged: Callable[[DataNode, int], None] = lambda _node, _entry: None
 
     def started(self) -> None:
@@ -205,17 +206,22 @@ class DataNode(Process):
             if self.lease.heir is not None:
                 self.tell_lease(LeaseTakenBack())
             return
-        if self.follower_offsets.get(heir, -1) != len(self.log):
+        undrained = "drain" in self.options.without and heir in self.follower_offsets
+        if self.follower_offsets.get(heir, -1) != len(self.log) and not undrained:
             return
         if self.lease.heir is None:
             self.tell_lease(LeaseGivenUp(heir))
         node = self.nodes[heir]
-        self._datagram(node, lambda: node.take_over(self))
+        log = list(self.log)
+        self._datagram(node, lambda: node.take_over(self, log))
 
-    def take_over(self, leader: DataNode) -> None:
-        """PSYNC ... FAILOVER: lead in its place."""
+    def take_over(self, leader: DataNode, log: list[int]) -> None:
+        """PSYNC ... FAILOVER: lead in its place, where our history is the leader's."""
         if self.follows != leader.address:
             return
+        if self.log != log and "drain" not in self.options.without:
+            return
+        self.took_over(self, log)
         self.set_role(None, handed=True)
         self._datagram(leader, lambda: leader.handed_over(self.address))
 

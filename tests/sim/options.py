@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, fields, replace
 
-RULES = ("lease", "persisted-vote", "in-sync-check")
+RULES = ("lease", "persisted-vote", "in-sync-check", "drain")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
         faults_for_ms=9_000,
         without=without,
     )
+    if "drain" in without:
+        return replace(drawn, manual_odds=0.4)
     if "in-sync-check" in without:
         # Harm is done where members are alive but silent and others are not: look there.
         return replace(drawn, in_sync=True, data_nodes=3, pause_odds=0.6, partition_odds=0.5)
