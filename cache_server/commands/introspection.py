@@ -129,7 +129,7 @@ def _positions(row: Command, request: list[bytes]) -> list[int]:
         positions = row.key_positions(request)
     except IndexError:
         positions = []
-    if not positions:
+    if not positions and "no_mandatory_keys" not in row.flag_names:
         raise CommandError(b"ERR Invalid arguments specified for command")
     return positions
 

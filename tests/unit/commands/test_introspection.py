@@ -130,3 +130,11 @@ def test_latency_spikes_are_kept_by_event(room: Room) -> None:
     assert b"high 20 ms" in client.say("LATENCY GRAPH fork")
     assert client.say("LATENCY GRAPH none").startswith(b"-ERR No samples available")
     assert client.say("LATENCY RESET") == b":1\r\n"
+
+
+def test_a_script_may_have_no_keys() -> None:
+    room = Room()
+    client = room.client()
+    assert client.say("COMMAND GETKEYS EVAL x 0") == b"*0\r\n"
+    assert client.say("COMMAND GETKEYS EVAL x 1 k") == b"*1\r\n$1\r\nk\r\n"
+    room.close()
