@@ -7,9 +7,9 @@ SHUTDOWN NOSAVE are carried out.
 
 The loop cannot be run from within one of its callbacks, so the sockets are read here, past their
 transports. Nothing is lost by that: whoever is read here is idle in the loop, and what is read goes
-the way of all input, `Channel.data_received`. An end of input is left for the loop to see. Who
-connects meanwhile is accepted here, served over the bare socket, and handed to the loop after the
-script.
+the way of all input, `Channel.data_received`. A client whose input has ended is closed, and a
+follower counts no longer. Who connects meanwhile is accepted here, served over the bare socket, and
+handed to the loop after the script.
 
 Invariants: the client whose script runs is not read from; the loop is not entered.
 
@@ -80,7 +80,6 @@ class WhileBusy:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self._ended_input: set[int] = set()
         self._newcomers: list[Connection] = []
 
     def serve(self, caller: Any) -> None:
@@ -103,7 +102,7 @@ class WhileBusy:
         for client in self.server.clients.values():
             channel = client.channel
             fd = channel.fd
-            if client is caller or fd < 0 or fd in self._ended_input:
+            if client is caller or fd < 0:
                 continue
             if not channel.stop and not client.flags & _NEVER_READ:
                 found[fd] = client
@@ -124,7 +123,7 @@ class WhileBusy:
         if data:
             client.channel.data_received(data)
         else:
-            self._ended_input.add(fd)
+            self.server.kill(client)
 
     def _accept(self) -> None:
         for listener in self.server.listeners.plain_sockets():
@@ -142,7 +141,6 @@ class WhileBusy:
 
     def ended(self) -> None:
         """The script is over: who came meanwhile goes to the loop."""
-        self._ended_input.clear()
         newcomers, self._newcomers = self._newcomers, []
         for connection in newcomers:
             bare: Any = connection.transport
