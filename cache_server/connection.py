@@ -153,8 +153,8 @@ class Connection(asyncio.Protocol):
             return
         if client.flags & states.CLOSE_AFTER_REPLY:
             channel.flush()
-            if channel.stop & (states.STOP_UNDURABLE | states.STOP_HELD):
-                return
+            if channel.gate is not None or channel.stop & states.STOP_HELD:
+                return  # its last replies have to wait
             client.flags |= states.CLOSED
             self.transport.close()
         elif channel.queued:

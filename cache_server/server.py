@@ -416,3 +416,5 @@ class Server:
         data = self.propagation.take()
         if data:
             self.replication.stream(data)
+        if self.append_log.syncs.unsent:
+            self.append_log.syncs.send()

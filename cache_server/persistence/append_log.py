@@ -643,7 +643,7 @@ class AppendLog:
 
     def _fsync_changed(self) -> None:
         always = self.on and self.config.appendfsync == "always"
-        self.syncs.set_always(always)
+        self.syncs.set_mode(self.on, always)
 
     def _sync_hindered(self) -> bool:
         """no-appendfsync-on-rewrite: while a snapshot keeps the disk busy, nothing is synced."""

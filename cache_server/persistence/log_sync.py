@@ -1,8 +1,10 @@
 """Syncing the log: in a thread, one sync at a time, and the replies that wait for one.
 
-What was written while a sync ran is covered by the next, together (group commit). Under
-`appendfsync always` the channel of a client that wrote is stopped, so that all of its output is
-covered by the sync that begins next; then it is sent, and its next requests are taken.
+What was written while a sync ran is covered by the next, together (group commit). Replies to
+writes leave after the log has been handed what they tell of, at the end of the loop's turn. Under
+`appendfsync always` they wait for the disk as well: the channel of a client that wrote is stopped,
+so that all of its output is covered by the sync that begins next; then it is sent, and its next
+requests are taken.
 
 Invariants: a channel waits in one place at most; files are synced and closed in the order in which
 they were written, so that a position that is durable is durable with all before it.
@@ -35,6 +37,8 @@ class Syncs:
         self.delayed = 0
         self.durable = 0
         self._waiting: list[Any] = []
+        #: Channels whose replies leave at the end of this turn.
+        self.unsent: list[Any] = []
         self._synced_at = 0.0
         self._synced_position = 0
         self._thread: ThreadPoolExecutor | None = None
@@ -45,13 +49,13 @@ class Syncs:
         loop: asyncio.AbstractEventLoop = self._owner.server.loop
         return loop.run_in_executor(self._thread, work)
 
-    def set_always(self, always: bool) -> None:
-        """Whether replies wait for the disk."""
-        if always == self.always:
-            return
-        self.always = always
-        self.durable = self._owner.position
-        self._owner.server.dispatcher.hold_replies(self.gate if always else None)
+    def set_mode(self, on: bool, always: bool) -> None:
+        """What replies to writes wait for: for the disk (`always`), for the log, or for nothing."""
+        if always != self.always:
+            self.always = always
+            self.durable = self._owner.position
+        written = self.gate_written if on else None
+        self._owner.server.dispatcher.hold_replies(self.gate if always else written)
         if not always:
             self._release(self._take_waiting())
 
@@ -131,6 +135,29 @@ class Syncs:
             channel.stop |= states.STOP_UNDURABLE
             self._waiting.append(channel)
         return False
+
+    def gate_written(self, channel: Any) -> bool:
+        """Asked before a reply to a write leaves: True when the log has what it tells of. Else it
+        is sent at the end of this turn of the loop."""
+        owner = self._owner
+        if not (owner.server.propagation.waiting or owner.held):
+            return self._pass(channel)
+        if not self.unsent:
+            owner.server.loop.call_soon(owner.server.flush_stream)
+        self.unsent.append(channel)
+        return False
+
+    def send(self) -> None:
+        """The turn's stream is in the log, or waits there for room: replies are sent."""
+        unsent, self.unsent = self.unsent, []
+        for channel in unsent:
+            client = channel.client
+            if channel.gate is None or client is None or client.flags & states.CLOSED:
+                continue
+            channel.gate = self._owner.server.dispatcher.lease_gate
+            channel.flush()
+            if channel.queued or client.flags & states.CLOSE_AFTER_REPLY:
+                client.connection.pass_needs_care()
 
     def _pass(self, channel: Any) -> bool:
         """The log has no objection; the lease may have one."""

@@ -82,7 +82,7 @@ class Node:
     def say(self, *requests: str) -> bytes:
         reply = self.shell.say(*requests)
         self.server.flush_stream()
-        return reply
+        return reply + self.shell.take()
 
     @property
     def digest(self) -> int:
@@ -354,6 +354,21 @@ def test_the_log_can_be_switched_on_and_off() -> None:
         assert after.digest == digest
         assert after.history.replid2 == node.history.replid
         await after.die()
+
+    run(test)
+
+
+def test_replies_leave_when_the_log_has_what_they_tell_of() -> None:
+    async def test() -> None:
+        node = await Node().start()
+        size = Path(INCREMENT).stat().st_size
+        assert node.shell.say("SET a 1") == b""
+        assert Path(INCREMENT).stat().st_size == size
+        node.server.flush_stream()
+        assert Path(INCREMENT).stat().st_size > size
+        assert node.shell.take() == b"+OK\r\n"
+        assert node.shell.say("GET a") == b"$1\r\n1\r\n"
+        await node.die()
 
     run(test)
 
