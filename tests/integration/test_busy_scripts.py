@@ -1,4 +1,4 @@
-"""A busy script beside real sockets: who was connected and who comes is answered, a kill ends it."""
+"""A busy script beside real sockets: whoever is connected or comes is answered, a kill ends it."""
 
 from __future__ import annotations
 
