@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,10 @@ from bench.processes import Process, free_port
 
 WAYS = ["SET, no log", "SET, log everysec", "SET, 2 followers"]
 KEYS_FOR_MEMORY = 1_000_000
+SMALL_KEYS = {
+    "string": ["SET", "k:%07d", "v:%07d"],
+    "hash": ["HSET", "h:%07d", "name", "n:%07d", "mail", "m:%07d", "age", "30", "town", "t:%07d"],
+}
 
 app = typer.Typer(add_completion=False)
 console = Console(width=110)
@@ -137,15 +142,20 @@ def one_way_to_run(
             server.close()
 
 
-def memory_per_key(server: Server) -> float:
-    """Resident bytes a key of `k:0000001` = `v:0000001`."""
+def memory_per_key(server: Server, words: list[str]) -> float:
+    """Resident bytes a key; in `words`, which make one, %07d stands for its number."""
     server.client.set("warm", "up")
     before = server.process.resident_bytes()
-    for start in range(0, KEYS_FOR_MEMORY, 10_000):
-        pipe = server.client.pipeline(transaction=False)
-        for number in range(start, start + 10_000):
-            pipe.set(f"k:{number:07d}", f"v:{number:07d}")
-        pipe.execute()
+    request = "".join(f"${len(word % 0 if '%' in word else word)}\r\n{word}\r\n" for word in words)
+    request = f"*{len(words)}\r\n{request}"
+    count = request.count("%07d")
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        answers = sock.makefile("rb")
+        for start in range(0, KEYS_FOR_MEMORY, 1000):
+            numbers = range(start, start + 1000)
+            sock.sendall("".join(request % ((number,) * count) for number in numbers).encode())
+            for _ in numbers:
+                assert answers.readline()[:1] in b"+:"
     return (server.process.resident_bytes() - before) / KEYS_FOR_MEMORY
 
 
@@ -209,9 +219,11 @@ def main(
             show(results, list(lines), WAYS, [16])
         if memory:
             for name, line in lines.items():
-                server = Server(line, scratch / name)
-                console.print(f"memory, {name}: {memory_per_key(server):.0f} bytes a key")
-                server.close()
+                for kind, words in SMALL_KEYS.items():
+                    server = Server(line, scratch / name)
+                    each = memory_per_key(server, words)
+                    server.close()
+                    console.print(f"memory, {name}: {each:.0f} bytes a small {kind}")
         if failover:
             seconds = kill_to_first_write(scratch / "failover")
             console.print(f"leader killed to first accepted write: {seconds:.2f} s")
