@@ -17,8 +17,8 @@ EMBEDDED_BYTES_MAX = 44
 _BYTES_HEADER = 33
 _INT_BYTES = 32
 _BYTEARRAY_HEADER = 57
-#: Entry with the collector's header, and the key's slot in the table's bucket.
-_ENTRY_BYTES = 64 + 44
+#: Entry, and the key's slot in the table's bucket.
+_ENTRY_BYTES = 48 + 44
 
 
 def is_string(value: Any) -> bool:

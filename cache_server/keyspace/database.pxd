@@ -1,12 +1,6 @@
 cimport cython
+from cache_server.structures.entry cimport Entry
 from cache_server.structures.table cimport Table
-
-@cython.final
-@cython.freelist(512)
-cdef class Entry:
-    cdef public object value
-    cdef public long long expire_ms
-    cdef public long long access
 
 @cython.final
 cdef class Keyspace:

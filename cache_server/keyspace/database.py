@@ -31,6 +31,7 @@ from random import Random
 from typing import Any
 
 from cache_server.errors import CommandError
+from cache_server.structures.entry import Entry
 from cache_server.structures.table import Table
 
 # What happens to a key found expired.
@@ -55,18 +56,6 @@ NOTIFY_MODULE = 1 << 13  # d
 NOTIFY_NEW = 1 << 14  # n
 
 WRONG_TYPE = b"WRONGTYPE Operation against a key holding the wrong kind of value"
-
-
-class Entry:
-    """What the keyspace holds of one key: value, expiry (Unix ms, 0 for none), access stamp.
-
-    The stamp is the time of the last access in ms, or under an LFU policy Redis's packed pair
-    (minutes << 8 | logarithmic counter)."""
-
-    def __init__(self, value: Any, access: int) -> None:
-        self.value = value
-        self.expire_ms = 0
-        self.access = access
 
 
 class Keyspace:

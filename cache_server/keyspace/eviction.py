@@ -33,9 +33,9 @@ from cache_server.keyspace.database import (
     EXPIRE_DELETE,
     NOTIFY_EVICTED,
     Database,
-    Entry,
     Keyspace,
 )
+from cache_server.structures.entry import Entry
 from cache_server.structures.table import Table
 
 EVICTION_POOL_SIZE = 16

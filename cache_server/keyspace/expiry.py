@@ -26,7 +26,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from cache_server.keyspace.database import EXPIRE_DELETE, Database, Entry, Keyspace
+from cache_server.keyspace.database import EXPIRE_DELETE, Database, Keyspace
+from cache_server.structures.entry import Entry
 
 KEYS_PER_ROUND = 20
 FAST_CYCLE_US = 1000

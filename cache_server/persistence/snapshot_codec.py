@@ -41,7 +41,6 @@ from cache_server.datatypes.lists import List
 from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.errors import InputError
-from cache_server.keyspace.database import Entry
 from cache_server.persistence import stream_codec
 from cache_server.persistence.lzf import EXPANSION_MAX, Compressor, decompress
 from cache_server.persistence.packed import (
@@ -50,6 +49,7 @@ from cache_server.persistence.packed import (
     read_ziplist,
     read_zipmap,
 )
+from cache_server.structures.entry import Entry
 from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
 

@@ -18,6 +18,7 @@ Invariants: as in `sorted_blocks.py`; `lasts[i]` is the score of the last pair o
 one; `tree` says the lengths of the blocks while `counted`.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.float cimport PyFloat_FromDouble
 from cpython.list cimport PyList_New, PyList_SET_ITEM
@@ -112,6 +113,7 @@ cdef void close_gap(Block *block, Py_ssize_t start, Py_ssize_t size) noexcept:
     block.size -= size
 
 
+@cython.no_gc
 cdef class SortedBlocks:
     """Pairs (score, member) in ascending order of score, then of the member's bytes."""
 

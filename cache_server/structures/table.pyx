@@ -21,6 +21,7 @@ Invariants: as in `table.py`; `small` is None exactly when there are segments; a
 exactly when its key is NULL; a key occurs once in its chain.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Hash
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
@@ -77,6 +78,7 @@ cdef unsigned long reverse_bits(unsigned long value) noexcept:
     return ((value >> 16) & 0xFFFF) | ((value & 0xFFFF) << 16)
 
 
+@cython.no_gc
 cdef class Table:
     """A mapping of bytes to any object. Not for iteration while it is changed, except by `scan`."""
 
