@@ -292,15 +292,16 @@ class Follower:
 
     def _fail(self, reason: str, now_ms: int, *, at_once: bool = False) -> None:
         """Drops the link, keeps what was applied, and tries again."""
-        if self._handover:
+        if self._handover:  # the leader machine says why it ends
             self._handover = False
             self._do(act.HandoverAnswered(False, reason))
+        else:
+            self._log(LogLevel.WARNING, f"MASTER <-> REPLICA link: {reason}")
         if self.state is _S.STREAM:
             self.down_since_ms = now_ms
         self._close(reason)
         self._become(_S.WAITING)
         self._retry_ms = now_ms if at_once else now_ms + RECONNECT_INTERVAL_MS - self._jitter_ms()
-        self._log(LogLevel.WARNING, f"MASTER <-> REPLICA link: {reason}")
 
     def _jitter_ms(self) -> int:
         """Followers that lost their leader together do not come back together: each by its place
