@@ -1,6 +1,13 @@
 """Options of the test suite."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Speed is a benchmark's business: no test fails because the machine was busy.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
