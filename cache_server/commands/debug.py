@@ -75,10 +75,10 @@ def _corrupt(ctx: Any, args: list[bytes]) -> Any:
 
 
 def _object(ctx: Any, args: list[bytes]) -> Any:
-    value = ctx.db.peek(args[2])
-    if value is None:
+    entry = ctx.db.table.get(args[2])  # what is held is shown, expired or not
+    if entry is None:
         raise no_such_key()
-    entry = ctx.db.find(args[2])
+    value = entry.value
     form = encoding(value).decode()
     idle_s = max(0, ctx.keyspace.now_ms - entry.access) // 1000
     text = (
