@@ -570,9 +570,11 @@ class Leader:
         return [self.followers[link] for link in sorted(current.links)]
 
     def give_up_pass(self, reason: str) -> None:
-        """Ends a pass over data that is no longer worth sending; its followers ask again."""
+        """Ends a pass that still reads data not worth sending any more; its followers ask again.
+
+        One that has its file is sent to the end: the followers have most of it."""
         current = self.snapshot_pass
-        if current is not None:
+        if current is not None and not (current.spooled and current.state is PassState.SENDING):
             for progress in self._members(current):
                 self._drop(progress, reason)
 

@@ -307,7 +307,7 @@ def _runner(name: str, handler: Any, summary: str, *, read_only: bool, since: st
         summary,
         keys=_keys,
         since=since,
-        complexity="Depends on the script that is executed.",
+        complexity=f"Depends on the {'function' if name[0] == 'f' else 'script'} that is executed.",
         categories="scripting" if read_only else "",
     )
 
@@ -338,7 +338,8 @@ COMMANDS = [
                   "Set the debug mode for executed scripts.", since="3.2.0"),
              _row("exists", -3, "noscript", script_exists_command,
                   "Check existence of scripts in the script cache.", since="2.6.0",
-                  complexity="O(N) with N being the number of scripts to check"),
+                  complexity="O(N) with N being the number of scripts to check (so checking a "
+                  "single script is an O(1) operation)."),
              _row("flush", -2, "noscript", script_flush_command,
                   "Remove all the scripts from the script cache.", since="2.6.0",
                   complexity="O(N) with N being the number of scripts in cache"),
@@ -372,6 +373,7 @@ COMMANDS = [
                   "Restore all the functions on the given payload",
                   complexity="O(N) where N is the number of functions on the payload"),
              _row("stats", 2, "noscript allow_busy", function_stats_command,
-                  "Return information about the function currently running"),
+                  "Return information about the function currently running (name, "
+                  "description, duration)"),
          ]),
 ]  # fmt: skip

@@ -170,6 +170,9 @@ class LeaderWorld:
     def do_failed(self, command: Command) -> None:
         self._receive(ev.SnapshotFailed(command.number("snapshot"), command.text("reason")))
 
+    def do_flushed(self, command: Command) -> None:
+        self.leader.give_up_pass("the data was flushed")
+
     def do_wait(self, command: Command) -> None:
         timeout_ms = command.number("timeout_ms", 0)
         deadline_ms = self.now_ms + timeout_ms if timeout_ms else None
