@@ -140,7 +140,8 @@ class Connection(asyncio.Protocol):
         self.channel.flush_due = False
         if not self.client.flags & states.CLOSED:
             self.channel.flush()
-            # Many clients may have been told much at once, to be quiet again for long.
+            # Many clients may have been told something at once, to be quiet again for long: what
+            # they hold counts against maxmemory, and evictions are among the things told.
             self.channel.writer.trim()
             self.pass_needs_care()
 

@@ -123,7 +123,12 @@ class Upkeep:
                 limit,
                 used,
             )
-            self.server.loop.call_soon(self._make_room)
+            if self.server.dispatcher.depth > 1:  # in a transaction, which is left whole
+                self.server.loop.call_soon(self._make_room)
+            else:
+                # At once: what clients are told of it leaves before the next request is looked
+                # at, and is not taken for memory in use then.
+                self._make_room()
 
     def _make_room(self) -> None:
         if self.server.config.maxmemory and self._evicts():

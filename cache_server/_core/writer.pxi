@@ -60,9 +60,9 @@ cdef class ReplyWriter:
         return data
 
     cpdef trim(self):
-        """Gives memory beyond the usual back, where nothing is held."""
+        """Gives the memory back, where nothing is held."""
         cdef Buffer b = self.buffer
-        if b.start == b.end and b.capacity > KEPT_CAPACITY:
+        if b.start == b.end and b.capacity > b.capacity_min:
             b.free()
 
     cpdef write_raw(self, bytes data):

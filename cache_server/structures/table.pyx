@@ -7,7 +7,7 @@ of them before the key is reached. Here it is one.
 
     a table of up to SMALL_KEYS keys is one dict, in order of insertion. Beyond that:
 
-    segments [0] [1] ...          64 buckets each, reached through a small directory
+    segments [0] [1] ...          32 buckets each, reached through a small directory
     bucket, 128 bytes = two neighbouring cache lines:
         tags[8]   8 bits of the hash of each key (0: free); tags[7] is 1 when a bucket hangs on it
         keys[7]   8 bytes each: the first line ends here
@@ -39,8 +39,8 @@ cdef extern from *:
 cdef Py_ssize_t SMALL_KEYS = TABLE_SMALL_KEYS
 
 DEF SLOTS = 7  # as in table.pxd
-DEF SEGMENT_BITS = 6
-DEF SEGMENT = 64
+DEF SEGMENT_BITS = 5
+DEF SEGMENT = 32
 #: Keys per bucket on average that the table grows at, and a quarter of which it shrinks at.
 DEF LOAD = 4
 DEF FIRST_BUCKETS = 32
@@ -453,7 +453,7 @@ cdef class Table:
         if want <= have:
             return 0
         if have == 0 or (have & (have - 1)) == 0:
-            # The directory doubles; it is 8 bytes for 256 keys.
+            # The directory doubles; it is 8 bytes for 128 keys.
             grown = <Bucket **>PyMem_RawRealloc(self.segments, 2 * want * sizeof(Bucket *))
             if grown == NULL:
                 raise MemoryError()
