@@ -164,6 +164,7 @@ class Dispatcher:
 
     def execute(self, client: Any, args: list[bytes]) -> Any:
         """Runs a request; returns its reply, a CommandError among them."""
+        # The core's base of dispatchers knows no Client; from here on it is typed.
         return self._execute(client, args)
 
     def _execute(self, client: Any, args: list[bytes]) -> Any:

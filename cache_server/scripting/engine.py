@@ -9,7 +9,7 @@ each object that crosses costs more than all that Lua does with it.
 Limits: an interpreter holds at most SCRIPT_MEMORY_BYTES_MAX, then it says "not enough memory"; more
 than ARGUMENTS_MAX arguments come in portions, as Lua's stack is small.
 
-Source: https://pypi.org/project/lupa/, the Lua 5.1 reference manual.
+Source: https://github.com/scoder/lupa, the Lua 5.1 reference manual.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.integration.processes import OUR_SENTINEL, OURS, Cluster, wait_for
-from tests.integration.test_lease import WRITERS, Writer
+from tests.integration.test_lease import WRITERS, Writer, stop_writers, wait_for_more_writes
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -33,17 +33,9 @@ def test_a_killed_leader_loses_no_acknowledged_write(cluster: Cluster) -> None:
     wait_for(lambda: all(len(one.acknowledged) > 20 for one in writers), "writes")
     old.kill()
     new = cluster.wait_for_new_leader(old.port)
-    done = [len(one.acknowledged) for one in writers]
-    wait_for(
-        lambda: all(len(one.acknowledged) > n + 20 for one, n in zip(writers, done)),
-        "writes to the new leader",
-    )
-    for writer in writers:
-        writer.stopping.set()
-    for writer in writers:
-        writer.join(10)
+    wait_for_more_writes(writers)
+    written = stop_writers(writers)
     client = new.client()
-    written = [key for writer in writers for key in writer.acknowledged]
     lost = [key for key in written if not client.exists(key)]
     print(f"{len(written)} writes acknowledged, {len(lost)} lost")
     assert lost == []

@@ -173,6 +173,24 @@ class Writer(threading.Thread):
             self.stopping.wait(0.001)
 
 
+def wait_for_more_writes(writers: list[Writer]) -> None:
+    """Until each has written on, to whoever leads now."""
+    done = [len(one.acknowledged) for one in writers]
+    wait_for(
+        lambda: all(len(one.acknowledged) > n + 20 for one, n in zip(writers, done)),
+        "writes to the new leader",
+    )
+
+
+def stop_writers(writers: list[Writer]) -> list[str]:
+    """Ends them; the keys whose writes were acknowledged."""
+    for writer in writers:
+        writer.stopping.set()
+    for writer in writers:
+        writer.join(10)
+    return [key for writer in writers for key in writer.acknowledged]
+
+
 def test_failovers_by_hand_under_writers_lose_no_acknowledged_write(cluster: Cluster) -> None:
     writers = [Writer(cluster, number) for number in range(WRITERS)]
     for writer in writers:
@@ -186,12 +204,8 @@ def test_failovers_by_hand_under_writers_lose_no_acknowledged_write(cluster: Clu
         )
         new = cluster.wait_for_new_leader(old.port)
         cluster.wait_for_followers(new)
-    for writer in writers:
-        writer.stopping.set()
-    for writer in writers:
-        writer.join(10)
+    written = stop_writers(writers)
     client = new.client()
-    written = [key for writer in writers for key in writer.acknowledged]
     assert len(written) > FAILOVERS * WRITERS
     lost = [key for key in written if not client.exists(key)]
     pause_ms = max(writer.pause_s_max for writer in writers) * 1000
@@ -209,16 +223,8 @@ def test_sigterm_hands_the_lead_over_first_and_loses_nothing(cluster: Cluster) -
     new = cluster.wait_for_new_leader(old.port)
     assert old.process is not None
     assert old.process.wait(15) == 0
-    done = [len(one.acknowledged) for one in writers]
-    wait_for(
-        lambda: all(len(one.acknowledged) > n + 20 for one, n in zip(writers, done)),
-        "writes to the new leader",
-    )
-    for writer in writers:
-        writer.stopping.set()
-    for writer in writers:
-        writer.join(10)
-    written = [key for writer in writers for key in writer.acknowledged]
+    wait_for_more_writes(writers)
+    written = stop_writers(writers)
     pause_ms = max(writer.pause_s_max for writer in writers) * 1000
     print(f"SIGTERM: {len(written)} writes, longest pause {pause_ms:.0f} ms")
     client = new.client()
