@@ -93,24 +93,31 @@ def test_a_sentinel_that_was_killed_remembers_the_leader(cluster: Cluster) -> No
 
 
 def test_events_are_published_by_redis_names(cluster: Cluster) -> None:
-    pubsub = cluster.sentinels[0].client().pubsub()
-    pubsub.psubscribe("*")
+    # Each sentinel publishes what it saw itself: the one that hears of the new leader before it
+    # missed the old one never says +sdown, and a quorum of the three must have.
+    listeners = [one.client().pubsub() for one in cluster.sentinels]
+    for one in listeners:
+        one.psubscribe("*")
+        assert one.get_message(timeout=5)["type"] == "psubscribe"
+    seen: list[list[tuple[str, str]]] = [[] for _ in listeners]
     old = cluster.by_port(cluster.leader_port())
     old.kill()
     cluster.wait_for_new_leader(old.port)
-    seen: dict[str, str] = {}
 
     def switched() -> bool:
-        while (message := pubsub.get_message(timeout=0.1)) is not None:
-            if message["type"] == "pmessage":
-                seen.setdefault(message["channel"], message["data"])
-        return "+switch-master" in seen
+        for listener, events in zip(listeners, seen, strict=True):
+            while (message := listener.get_message(timeout=0.1)) is not None:
+                if message["type"] == "pmessage":
+                    events.append((message["channel"], message["data"]))
+        return all("+switch-master" in dict(events) for events in seen)
 
-    wait_for(switched, "+switch-master")
-    assert seen["+sdown"].startswith(f"master {cluster.name} 127.0.0.1 {old.port}")
-    words = seen["+switch-master"].split()
-    assert words[:3] == [cluster.name, "127.0.0.1", str(old.port)]
-    assert int(words[4]) == cluster.leader_port()
+    wait_for(switched, "+switch-master at each sentinel")
+    gone = f"master {cluster.name} 127.0.0.1 {old.port}"
+    assert sum(("+sdown", gone) in events for events in seen) >= 2, seen
+    for events in seen:
+        words = dict(events)["+switch-master"].split()
+        assert words[:3] == [cluster.name, "127.0.0.1", str(old.port)]
+        assert int(words[4]) == cluster.leader_port()
 
 
 @needs_redis
