@@ -325,9 +325,9 @@ class Dispatcher:
             if flags & states.MULTI and cmd.name not in NOT_QUEUED:
                 return self._queue(client, cmd, args)
             return None
-        if gates & GATE_READS and client.channel is not None and not flags & states.FOLLOWER:
-            client.channel.gate = self.reply_gate
         permits = self.flags_of(cmd, args)
+        if gates & GATE_READS and client.channel is not None and _may_show(cmd, permits):
+            client.channel.gate = self.reply_gate
         writes = bool(permits & rows.WRITE) or (
             cmd.name == "exec" and client.queue is not None and server.queue_writes(client)
         )
@@ -384,6 +384,14 @@ class Dispatcher:
             raise CommandError(b"ERR Command not allowed inside a transaction")
         client.queue.append((cmd, args))
         return QUEUED
+
+
+def _may_show(cmd: Command, permits: int) -> bool:
+    """Whether a reply may show what others wrote: not that of PING, INFO or LEASE, by which
+    sentinels learn that a node lives and give it the lease."""
+    return bool(permits & (rows.READONLY | rows.WRITE) or cmd.flags & rows.NO_MANDATORY_KEYS) or (
+        cmd.name == "exec"
+    )
 
 
 def unknown_command(args: list[bytes]) -> CommandError:

@@ -126,9 +126,7 @@ class Durability:
         config = self._config
         self.in_sync.settings = InSyncSettings(config.min_in_sync, config.in_sync_timeout)
         self.loss.ms_max, self.loss.bytes_max = config.max_loss_ms, config.max_loss_bytes
-        reads = self._in_sync_wanted and config.linearizable_reads
-        gates = self._dispatcher.gates
-        self._dispatcher.gates = gates | GATE_READS if reads else gates & ~GATE_READS
+        self._hold_reads(self._replication.leading)
         self._replication.write_check = self._check if self.holding else None
         self._replication.refresh()
         self._lease.gate_changed()
@@ -138,11 +136,18 @@ class Durability:
             self._ask_for(() if self.in_sync.confirmed else None)
             self._release(self._replication.written_position())
 
+    def _hold_reads(self, leading: bool) -> None:
+        """Replies to reads wait where this node leads; what a follower shows may be old anyway."""
+        reads = leading and self._in_sync_wanted and self._config.linearizable_reads
+        gates = self._dispatcher.gates
+        self._dispatcher.gates = gates | GATE_READS if reads else gates & ~GATE_READS
+
     def _gate_if_needed(self) -> Any:
         return self._gate if self.holding else None
 
     def _role_changed(self, leading: bool) -> None:
         self._drop_held("this node leads no longer")
+        self._hold_reads(leading)
         if leading:
             self.in_sync.begin(self._replication.written_position())
         self.loss.begin(self._now_ms())
