@@ -20,6 +20,15 @@ class Durable(enum.Enum):
     """The stream up to the position in the action, where the node logs its stream at all."""
 
 
+class SnapshotParts(enum.Flag):
+    """What a snapshot holds: `REPLCONF rdb-filter-only` asks for a part of it."""
+
+    NOTHING = 0
+    DATA = enum.auto()
+    FUNCTIONS = enum.auto()
+    ALL = DATA | FUNCTIONS
+
+
 class LogLevel(enum.Enum):
     """How loudly to say it, in Redis's words."""
 
@@ -100,6 +109,7 @@ class StartSnapshot(Action):
     snapshot: int
     position: int
     spooled: bool
+    parts: SnapshotParts = SnapshotParts.ALL
 
 
 @dataclass(frozen=True, slots=True)

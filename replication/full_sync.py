@@ -21,6 +21,7 @@ may be the mark; the leader sends nothing behind it until we acknowledge.
 import enum
 from typing import Final
 
+from replication.actions import SnapshotParts
 from replication.checksum import crc64_redis
 from replication.constants import (
     EOF_MARK_LENGTH,
@@ -60,6 +61,7 @@ class SnapshotPass:
         "epoch",
         "length_bytes",
         "links",
+        "parts",
         "position",
         "pulling",
         "sent_bytes",
@@ -69,9 +71,17 @@ class SnapshotPass:
     )
 
     def __init__(
-        self, snapshot: int, position: int, epoch: int, *, spooled: bool, eof_mark: str
+        self,
+        snapshot: int,
+        position: int,
+        epoch: int,
+        *,
+        spooled: bool,
+        eof_mark: str,
+        parts: SnapshotParts = SnapshotParts.ALL,
     ) -> None:
         assert len(eof_mark) == EOF_MARK_LENGTH
+        self.parts = parts
         self.snapshot = snapshot
         self.position = position
         self.epoch = epoch

@@ -287,7 +287,9 @@ class Leader:
         if name == b"member":
             progress.member = value[:MEMBER_ID_BYTES_MAX].decode("latin-1")
             return None
-        if name in (b"rdb-filter-only", b"version"):
+        if name == b"rdb-filter-only":
+            return _take_parts(progress, value)
+        if name == b"version":
             progress.options[name.decode()] = value.decode("latin-1")
             return None
         if name not in (b"listening-port", b"rdb-only", b"frames", b"epoch", b"history", b"base"):
@@ -447,8 +449,11 @@ class Leader:
         if current is not None:
             if current.state is PassState.SPOOLING and self.backlog.covers(current.position):
                 for progress in waiting:
-                    self._join(current, progress, now_ms)
+                    if progress.parts == current.parts:
+                        self._join(current, progress, now_ms)
             return
+        # One snapshot serves those who want the same of it; the others have the next one.
+        waiting = [p for p in waiting if p.parts == waiting[0].parts]
         if not self.leading and not self.upstream_connected:
             return
         spooled = not self.settings.diskless or any(not (p.can_eof or p.framed) for p in waiting)
@@ -469,11 +474,12 @@ class Leader:
             self.history.epoch,
             spooled=spooled,
             eof_mark=self.new_replid(),
+            parts=waiting[0].parts,
         )
         self.snapshot_pass = current
         target = "disk" if spooled else "replicas sockets"
         self._log(LogLevel.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        self._do(act.StartSnapshot(current.snapshot, current.position, spooled))
+        self._do(act.StartSnapshot(current.snapshot, current.position, spooled, current.parts))
         if self.leading:
             self._do(act.ForceSelect())
         for progress in waiting:
@@ -986,6 +992,17 @@ def _number(text: bytes, base: int) -> int | None:
         return None
     number = int(text, base)
     return number if number < 1 << 64 else None
+
+
+def _take_parts(progress: Progress, value: bytes) -> bytes | None:
+    """`REPLCONF rdb-filter-only "part ..."`: of all parts, these alone; the error, if any."""
+    parts = act.SnapshotParts.NOTHING
+    for word in value.split():
+        if word.lower() != b"functions":
+            return b"Unsupported rdb-filter-only option: %s" % word[:128]
+        parts |= act.SnapshotParts.FUNCTIONS
+    progress.parts = parts
+    return None
 
 
 def _take_frames_option(progress: Progress, name: bytes, number: int) -> None:

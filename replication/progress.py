@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from replication.actions import SnapshotParts
 from replication.history import HistoryMark
 
 
@@ -63,6 +64,8 @@ class Progress:
     acknowledges: bool = True
     """False for a `SYNC` peer: it never sends ACK and is not timed out for it."""
     snapshot_only: bool = False
+    parts: SnapshotParts = SnapshotParts.ALL
+    """Of which the snapshot for it is to consist."""
     epoch: int = 0
     member: str = ""
     """Its id in the in-sync set; "" for a stock follower, which cannot be in it."""

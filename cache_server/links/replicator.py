@@ -696,7 +696,10 @@ class Replicator:
 
     def _do_start_snapshot(self, action: act.StartSnapshot) -> None:
         config = self.server.config
-        snapshot = self.server.persistence.snapshot()
+        snapshot = self.server.persistence.snapshot(
+            data=act.SnapshotParts.DATA in action.parts,
+            functions=act.SnapshotParts.FUNCTIONS in action.parts,
+        )
         source = SnapshotSource(
             action.snapshot,
             snapshot,

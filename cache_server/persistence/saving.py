@@ -30,6 +30,7 @@ from cache_server.constants import (
 )
 from cache_server.disk import Disk, Replacement
 from cache_server.errors import CommandError, InputError
+from cache_server.keyspace.database import Keyspace
 from cache_server.persistence.command_encoder import LOG_TIME
 from cache_server.persistence.log_folder import LogLoad
 from cache_server.persistence.recovery import (
@@ -219,9 +220,17 @@ class Persistence:
 
     # -- saving --------------------------------------------------------------------------------
 
-    def snapshot(self, *, log_base: bool = False, commands: bool = False) -> Snapshot:
+    def snapshot(
+        self,
+        *,
+        log_base: bool = False,
+        commands: bool = False,
+        data: bool = True,
+        functions: bool = True,
+    ) -> Snapshot:
         """A snapshot of the data as it is now, as the settings want it. `log_base`: it begins a
-        log. `commands`: it is written as commands, not as RDB."""
+        log. `commands`: it is written as commands, not as RDB. `data`, `functions`: whether it
+        holds these."""
         policy = self.config.maxmemory_policy
         access = ACCESS_NONE
         if "lru" in policy:
@@ -229,9 +238,9 @@ class Persistence:
         elif "lfu" in policy:
             access = ACCESS_FREQ
         return Snapshot(
-            self.keyspace,
+            self.keyspace if data else Keyspace(0),
             self._log_time() if commands else self._preamble(log_base),
-            functions=self.libraries.codes(),
+            functions=self.libraries.codes() if functions else (),
             compress=self.config.rdbcompression,
             checksum=self.config.rdbchecksum,
             access=access,
