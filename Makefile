@@ -8,7 +8,7 @@ SEED ?= 1
 SEEDS ?= 1000
 SOURCES := pyproject.toml setup.py $(shell find cache_server replication -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi')
 
-.PHONY: help run test quicktest check sim bench compat compile peers debug clean
+.PHONY: help run test quicktest check sim bench compat fastcompat compile peers programs tcl debug clean
 help:
 	@echo "make run        one leader, two followers, three sentinels on loopback; Ctrl-C stops them"
 	@echo "make test       the whole test suite (unit, scenarios, simulator, fuzz, real processes)"
@@ -44,6 +44,25 @@ peers:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    redis-server redis-sentinel redis-tools >/dev/null; fi
 
+# Programs in other languages for tests/integration/test_programs.py, from Debian's and npm's packages.
+# What cannot be installed within two minutes is skipped there, and said so.
+PROGRAM_PACKAGES := ruby-redis php-cli php-redis libhiredis-dev gcc libc6-dev nodejs npm
+NODE_PACKAGES := $(VENV)/programs/node_modules/.package-lock.json
+programs: $(VENV)/.installed
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    ! { ruby -e 'require "redis"' && php -r 'exit(extension_loaded("redis") ? 0 : 1);' && \
+	      command -v node && command -v npm && echo '#include <hiredis/hiredis.h>' | cc -E - ; } >/dev/null 2>&1; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  packages="$(PROGRAM_PACKAGES)"; \
+	  if command -v npm >/dev/null; then packages="$${packages% nodejs npm}"; fi; \
+	  timeout 60 apt-get update -qq && \
+	    timeout 120 apt-get install -y -qq --no-install-recommends $$packages >/dev/null || \
+	  echo "programs of other languages could not be installed: their tests will be skipped"; fi
+	@if command -v npm >/dev/null && ! [ $(NODE_PACKAGES) -nt tests/integration/programs/package.json ]; then \
+	  mkdir -p $(VENV)/programs && cp tests/integration/programs/package.json $(VENV)/programs/ && \
+	    timeout 120 npm install --prefix $(VENV)/programs --silent --no-audit --no-fund --ignore-scripts || \
+	  echo "npm's packages could not be installed: their tests will be skipped"; fi
+
 check: compile
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -51,7 +70,7 @@ check: compile
 quicktest: compile
 	$(BIN)/python -m pytest -m "not integration and not slow"
 
-test: compile peers check
+test: compile peers programs check
 	$(BIN)/python -m pytest -m "not integration"
 	CACHE_SERVER_PURE=1 $(BIN)/python -m pytest -m "not integration and not slow"
 	$(BIN)/python -m tests.sim 1 --seeds 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,31 @@ def test_redis_py_pipelines_transactions_and_scripts_of_commands(server: Process
         watching.execute()
     assert client.get("a") == "10"
     assert sorted(client.scan_iter(match="*")) == ["a", "l"]
+
+
+def test_a_redis_py_lock_is_held_by_one_and_given_on(server: Process) -> None:
+    client = server.client()
+    client.flushall()
+    lock = client.lock("resource", timeout=60, thread_local=False)
+    assert lock.acquire(blocking=False)
+    assert not client.lock("resource", timeout=60).acquire(blocking=False)
+    assert lock.extend(30)
+    assert lock.reacquire()
+    done: list[bool] = []
+
+    def wait_and_hold() -> None:
+        with server.client().lock("resource", timeout=60, sleep=0.01):
+            done.append(True)
+
+    waiter = threading.Thread(target=wait_and_hold)
+    waiter.start()
+    assert not done
+    lock.release()
+    waiter.join(30)
+    assert done == [True]
+    with pytest.raises(redis.exceptions.LockError):
+        lock.release()
+    assert client.exists("resource") == 0
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -1,6 +1,8 @@
-"""Programs that keep their work in Redis do it with ours: rq, dramatiq, celery, Django's cache.
+"""Programs that keep their work in Redis do it with ours.
 
-Each runs as a process of its own and ends with exit code 0 when its work came out right. What is
+rq, dramatiq, celery and Django's cache; BullMQ, ioredis and node-redis; ruby-redis, phpredis and a
+program on libhiredis (these six in the folder `programs`). Each runs as a process of its own and
+ends with exit code 0 when its work came out right. `make programs` installs what they need; what is
 not installed is skipped.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +22,10 @@ from tests.integration.processes import OURS, Process
 
 pytestmark = [pytest.mark.integration]
 
-SECONDS_MAX = 60
+SECONDS_MAX = 120
+PROGRAMS = Path(__file__).parent / "programs"
+#: Where `make programs` has npm install what package.json names.
+NODE_PACKAGES = Path(__file__).parents[2] / ".venv" / "programs" / "node_modules"
 
 RQ = """
 from redis import Redis
@@ -114,13 +120,59 @@ def test_a_program_does_its_work(
         pytest.skip(f"{package} is not installed")
     script = tmp_path / "program.py"
     script.write_text(f"PORT = {server.port}\n{program}")
+    run([sys.executable, str(script)], tmp_path, PYTHONPATH="")
+
+
+def run(command: list[str], folder: Path, **environment: str) -> None:
+    """Runs a program to its end, which has to be a good one."""
     done = subprocess.run(
-        [sys.executable, str(script)],
+        command,
         capture_output=True,
         text=True,
         timeout=SECONDS_MAX,
         check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
+        cwd=folder,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def has(*command: str) -> bool:
+    """Whether a command is there and ends well."""
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "script"),
+    [("bullmq", "bullmq.cjs"), ("ioredis", "ioredis.cjs"), ("redis", "node_redis.cjs")],
+    ids=["bullmq", "ioredis", "node-redis"],
+)
+def test_a_program_on_node_does_its_work(
+    server: Process, package: str, script: str, tmp_path: Path
+) -> None:
+    if not (has("node", "--version") and (NODE_PACKAGES / package).exists()):
+        pytest.skip(f"node or {package} is not installed")
+    command = ["node", str(PROGRAMS / script), str(server.port)]
+    run(command, tmp_path, NODE_PATH=str(NODE_PACKAGES))
+
+
+def test_ruby_redis_does_its_work(server: Process, tmp_path: Path) -> None:
+    if not has("ruby", "-e", "require 'redis'"):
+        pytest.skip("ruby-redis is not installed")
+    run(["ruby", str(PROGRAMS / "ruby_redis.rb"), str(server.port)], tmp_path)
+
+
+def test_phpredis_does_its_work(server: Process, tmp_path: Path) -> None:
+    if not has("php", "-r", "exit(extension_loaded('redis') ? 0 : 1);"):
+        pytest.skip("php-redis is not installed")
+    run(["php", str(PROGRAMS / "phpredis.php"), str(server.port)], tmp_path)
+
+
+def test_a_program_on_libhiredis_does_its_work(server: Process, tmp_path: Path) -> None:
+    program = str(tmp_path / "program")
+    if not has("cc", "-o", program, str(PROGRAMS / "hiredis.c"), "-lhiredis"):
+        pytest.skip("libhiredis-dev or a C compiler is not installed")
+    run([program, str(server.port)], tmp_path)
