@@ -31,6 +31,14 @@ HOT = [
     "cache_server/persistence/lzf.py",
     "cache_server/persistence/snapshot.py",
     "cache_server/persistence/snapshot_codec.py",
+    "cache_server/persistence/append_log.py",
+    "cache_server/persistence/log_codec.py",
+    "cache_server/persistence/log_sync.py",
+    "cache_server/links/replicator.py",
+    "cache_server/links/stream_applier.py",
+    "replication/backlog.py",
+    "replication/frames.py",
+    "replication/intake.py",
 ]
 
 

@@ -8,8 +8,9 @@ server's CPU time per request (from the scheduler's own accounting) and its rati
     cpu          microseconds of server CPU a request, all threads (median)
     ratio        ours / redis-server's cpu: below 1 is cheaper
 
-Then SET on a server with a log and on one with two followers; memory per key for a million small
-keys; the time from killing a leader to the first write that its successor accepts.
+Then SET on a server with a log and on one with two followers, and what applying it costs one of
+them; start-up from a snapshot and a log; memory per key for a million small keys; the time from
+killing a leader to the first write that its successor accepts.
 """
 
 from __future__ import annotations
@@ -34,7 +35,17 @@ from bench.cases import CASES, DEFAULTS, Case, fill
 from bench.failover import kill_to_first_write
 from bench.processes import Process, free_port
 
-WAYS = ["SET, no log", "SET, log everysec", "SET, 2 followers"]
+WAYS = {
+    "SET, no log": [],
+    "SET, log everysec": ["--appendonly", "yes"],
+    "SET, log always": ["--appendonly", "yes", "--appendfsync", "always"],
+    "SET, 2 followers": [],
+}
+#: How often SET is sent on each way, by depth of the pipeline.
+WAY_REQUESTS = {1: 60_000, 16: 200_000}
+APPLYING = "applying it, a follower"
+#: Start-up: keys in the base, and as many commands in the log behind it.
+START_KEYS = 500_000
 KEYS_FOR_MEMORY = 1_000_000
 SMALL_KEYS = {
     "string": ["SET", "k:%07d", "v:%07d"],
@@ -124,8 +135,7 @@ def one_way_to_run(
     way: str, name: str, command: list[str], folder: Path, results: dict[tuple[str, ...], list]
 ) -> None:
     """SET with a log or with followers: what they add to the leader's CPU."""
-    logs = ("--appendonly", "yes") if way == "SET, log everysec" else ()
-    leader = Server(command, folder / way, logs)
+    leader = Server(command, folder / way, WAYS[way])
     followers = []
     try:
         for number in range(2 if way == "SET, 2 followers" else 0):
@@ -135,11 +145,59 @@ def one_way_to_run(
             followers[-1].process.wait_until(
                 lambda client=client: client.info("replication")["master_link_status"] == "up"
             )
-        figures = measure(leader, CASES["SET"], 16, 200_000)
-        results.setdefault((way, "16", name), []).append(figures)
+        for pipeline, requests in WAY_REQUESTS.items():
+            before = [follower.cpu_seconds() for follower in followers]
+            figures = measure(leader, CASES["SET"], pipeline, requests)
+            results.setdefault((way, str(pipeline), name), []).append(figures)
+            if followers:
+                _wait_until_applied(leader, followers)
+                spent = followers[0].cpu_seconds() - before[0]
+                applied = (figures[0], spent / requests * 1e6)
+                results.setdefault((APPLYING, str(pipeline), name), []).append(applied)
     finally:
         for server in (*followers, leader):
             server.close()
+
+
+def _wait_until_applied(leader: Server, followers: list[Server]) -> None:
+    end = leader.client.info("replication")["master_repl_offset"]
+    for follower in followers:
+        client = follower.client
+        follower.process.wait_until(
+            lambda client=client: client.info("replication")["slave_repl_offset"] >= end
+        )
+
+
+def start_up(command: list[str], folder: Path) -> float:
+    """CPU seconds to start from a base of START_KEYS small keys and a log of as many SETs."""
+    options = ("--appendonly", "yes", "--auto-aof-rewrite-percentage", "0")
+    server = Server(command, folder / "start", options)
+    try:
+        _set_keys(server.port, "base")
+        server.client.execute_command("BGREWRITEAOF")
+        server.process.wait_until(
+            lambda: not server.client.info("persistence")["aof_rewrite_in_progress"]
+        )
+        _set_keys(server.port, "log")
+    finally:
+        server.close()
+    server = Server(command, folder / "start", options)
+    try:
+        assert server.client.dbsize() == 2 * START_KEYS
+        return server.cpu_seconds()
+    finally:
+        server.close()
+
+
+def _set_keys(port: int, prefix: str) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        answers = sock.makefile("rb")
+        for start in range(0, START_KEYS, 16):
+            keys = [f"{prefix}:{number:07d}" for number in range(start, start + 16)]
+            lines = [f"*3\r\n$3\r\nSET\r\n${len(key)}\r\n{key}\r\n$3\r\nxxx\r\n" for key in keys]
+            sock.sendall("".join(lines).encode())
+            for _ in keys:
+                assert answers.readline() == b"+OK\r\n"
 
 
 def memory_per_key(server: Server, words: list[str]) -> float:
@@ -216,7 +274,11 @@ def main(
                     one_way_to_run(way, name, line, scratch / name, results)
         show(results, list(lines), chosen, depths)
         if ways:
-            show(results, list(lines), WAYS, [16])
+            show(results, list(lines), [*WAYS, APPLYING], list(WAY_REQUESTS))
+            for name, line in lines.items():
+                seconds = start_up(line, scratch / name)
+                each = 2 * START_KEYS / seconds
+                console.print(f"start-up from base and log, {name}: {each:,.0f} keys a CPU second")
         if memory:
             for name, line in lines.items():
                 for kind, words in SMALL_KEYS.items():

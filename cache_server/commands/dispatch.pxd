@@ -5,7 +5,7 @@ from cache_server.commands.table cimport Command
 from cache_server.keyspace.database cimport Keyspace
 cimport cache_server._core._core as compiled_core
 
-cdef int _GATED
+cdef int _GATED, _MULTI, _MONITOR
 
 cdef class Dispatcher(compiled_core.Executor):
     cdef public object server
@@ -29,6 +29,8 @@ cdef class Dispatcher(compiled_core.Executor):
     cdef public object log_gate
     cdef public list ready_keys
 
+    @cython.locals(cmd=Command)
+    cpdef apply(self, Client client, list args)
     cpdef begin_pass(self)
     cpdef begin_requests(self, client)
     @cython.locals(cmd=Command, sub=Command)

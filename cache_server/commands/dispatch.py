@@ -45,6 +45,8 @@ GATE_CLIENTS = 1 << 10  # maxmemory-clients is set
 GATE_READS = 1 << 16  # replies to reads wait for the writes that they may show
 
 _GATED = states.GATED
+_MULTI = states.MULTI
+_MONITOR = GATE_MONITOR
 _FOREVER_NS = 2**63 - 1
 
 #: What a RESP2 client with subscriptions may call.
@@ -182,6 +184,16 @@ class Dispatcher:
             return self.call(client, cmd, args)
         except CommandError as error:
             return self._refused(client, cmd, error)
+
+    def apply(self, client: Any, args: list[bytes]) -> Any:
+        """`execute` for what has happened already, at our leader or before our log was written:
+        nothing is refused, so a command that is what it should be goes straight to `call`."""
+        cmd: Command | None = None
+        if not client.flags & _MULTI and not self.gates & _MONITOR and args[0] is self.last_name:
+            cmd = self.last_row
+        if cmd is None or not cmd.accepts(len(args)):
+            return self._execute(client, args)
+        return self.call(client, cmd, args)
 
     def call(self, client: Any, cmd: Command, args: list[bytes]) -> Any:
         """Runs a handler that is allowed to run; returns its reply, a CommandError among them."""

@@ -1,28 +1,19 @@
-"""What a follower does with its leader's bytes: the connection, the stream, and the snapshot.
+"""What a follower does with its leader's bytes: the connection, and the snapshot.
 
     LeaderConnection   the socket; passes bytes and endings on, decides nothing
-    StreamApplier      executes the commands of the stream and knows how far it got
     SnapshotIntake     loads a snapshot beside the data that is served, then exchanges them
 
-The position reached is that of the last whole command outside of a transaction: a transaction of
-which only a part has come has not happened.
+The stream is `stream_applier.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from cache_server import client as states
-from cache_server.client import Client
-from cache_server.errors import CommandError, InputError
-from cache_server.keyspace.database import EXPIRE_IGNORE, Keyspace
+from cache_server.errors import InputError
 from cache_server.persistence.recovery import recovered_history
-from cache_server.wire import RequestReader
-
-log = logging.getLogger("cache_server")
 
 
 class LeaderConnection(asyncio.Protocol):
@@ -63,66 +54,6 @@ class LeaderConnection(asyncio.Protocol):
         """ip:port of the leader, "" without a connection."""
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         return "" if not peer else f"{peer[0]}:{peer[1]}"
-
-
-class StreamApplier:
-    """Runs the leader's stream through a client of its own, which keeps the selected database."""
-
-    def __init__(self, server: Any, on_getack: Callable[[int], None]) -> None:
-        self.server = server
-        self.client: Client = server.new_client()
-        self.client.flags |= states.LEADER
-        self.position = 0
-        self._on_getack = on_getack
-        self._fed = 0
-        self._reader = RequestReader()
-
-    def restart(self, position: int, db_index: int | None = None) -> None:
-        """Goes on at `position`, in database `db_index` if one is given; a cut command is gone."""
-        self.client.flags &= ~(states.MULTI | states.DIRTY_EXEC)
-        self.client.queue = None
-        self._reader = RequestReader()
-        self.position = self._fed = position
-        if db_index is not None:
-            databases = self.server.keyspace.databases
-            self.client.db = databases[db_index if 0 <= db_index < len(databases) else 0]
-
-    def apply(self, data: bytes) -> None:
-        """Executes the whole commands in what has come. Raises ProtocolError for no command."""
-        self._fed += len(data)
-        reader, client = self._reader, self.client
-        reader.bulk_length_max = max(self.server.config.proto_max_bulk_len, 1 << 33)
-        dispatcher = self.server.dispatcher
-        execute = dispatcher.execute
-        keyspace: Keyspace = self.server.keyspace
-        reader.feed(data)
-        dispatcher.begin_requests(client)
-        mode, keyspace.expire_mode = keyspace.expire_mode, EXPIRE_IGNORE
-        try:
-            while (args := reader.next_request()) is not None:
-                if len(args) == 3 and self._is_getack(args):
-                    self._on_getack(self.position)
-                else:
-                    value = execute(client, args)
-                    if isinstance(value, CommandError):
-                        self._report(args, value)
-                if not client.flags & states.MULTI:
-                    self.position = self._fed - reader.buffered_bytes
-        finally:
-            keyspace.expire_mode = mode
-
-    @staticmethod
-    def _is_getack(args: list[bytes]) -> bool:
-        return args[0].upper() == b"REPLCONF" and args[1].upper() == b"GETACK"
-
-    @staticmethod
-    def _report(args: list[bytes], error: CommandError) -> None:
-        log.warning(
-            "== CRITICAL == This replica is sending an error to its master: '%s' after processing "
-            "the command '%s'",
-            error.text.decode("latin-1"),
-            args[0].decode("latin-1"),
-        )
 
 
 class SnapshotIntake:

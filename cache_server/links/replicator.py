@@ -27,9 +27,10 @@ from cache_server import client as states
 from cache_server.commands import dispatch
 from cache_server.errors import CommandError, InputError, ProtocolError
 from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
-from cache_server.links.follower_link import LeaderConnection, SnapshotIntake, StreamApplier
+from cache_server.links.follower_link import LeaderConnection, SnapshotIntake
 from cache_server.links.leader_feed import FeedLink, SnapshotSource
 from cache_server.links.sameness import Comparison, listed_with_buckets, read_values, repair
+from cache_server.links.stream_applier import StreamApplier
 from cache_server.observe import logs
 from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.recovery import RecoveredHistory, history_aux
@@ -554,7 +555,10 @@ class Replicator:
     def stream(self, data: bytes) -> None:
         """Takes what the commands of this turn propagated, and sends it on."""
         self.leader.append(data, self._now_ms())
-        self._settle()
+        if self.leader.followers or self._settling:
+            self._settle()
+        else:
+            self._write_log()
 
     def _flush(self) -> None:
         data = self.server.propagation.take()

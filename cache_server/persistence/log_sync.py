@@ -14,15 +14,57 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from cache_server import client as states
 from cache_server.disk import Appender
 
 log = logging.getLogger("cache_server")
+
+_UNDURABLE = states.STOP_UNDURABLE
+_CLOSED = states.CLOSED
+_CLOSE_AFTER_REPLY = states.CLOSE_AFTER_REPLY
+
+Work = Callable[[], Any]
+Told = Callable[[Exception | None], None]
+
+
+class FileThread:
+    """A thread that does one thing after the other. A sync is short, and there may be thousands a
+    second, so nothing is made for each but its two callables."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._jobs: SimpleQueue[tuple[Work, Told] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, work: Work, told: Told) -> None:
+        """Has the thread do `work`; then `told` gets what it raised, or None, in the loop."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="log-sync", daemon=True)
+            self._thread.start()
+        self._jobs.put((work, told))
+
+    def close(self) -> None:
+        """Returns when everything is done."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            thread.join()
+
+    def _main(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            work, told = job
+            error = None
+            try:
+                work()
+            except Exception as raised:
+                error = raised
+            self._loop.call_soon_threadsafe(told, error)
 
 
 class Syncs:
@@ -41,21 +83,20 @@ class Syncs:
         self.unsent: list[Any] = []
         self._synced_at = 0.0
         self._synced_position = 0
-        self._thread: ThreadPoolExecutor | None = None
-
-    def _run(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "log-sync")
-        loop: asyncio.AbstractEventLoop = self._owner.server.loop
-        return loop.run_in_executor(self._thread, work)
+        self._thread = FileThread(owner.server.loop)
+        #: What the sync under way covers.
+        self._syncing_position = 0
+        self._syncing: list[Any] = []
+        self._gate = self.gate
+        self._gate_written = self.gate_written
 
     def set_mode(self, on: bool, always: bool) -> None:
         """What replies to writes wait for: for the disk (`always`), for the log, or for nothing."""
         if always != self.always:
             self.always = always
             self.durable = self._owner.position
-        written = self.gate_written if on else None
-        self._owner.server.dispatcher.hold_replies(self.gate if always else written)
+        written = self._gate_written if on else None
+        self._owner.server.dispatcher.hold_replies(self._gate if always else written)
         if not always:
             self._release(self._take_waiting())
 
@@ -79,14 +120,13 @@ class Syncs:
             return
         self.running = True
         self._synced_at = time.monotonic()
-        self._synced_position = position = owner.position
-        waiting = self._take_waiting()
-        job = self._run(owner.file.sync)
-        job.add_done_callback(lambda done: self._done(done, position, waiting))
+        self._synced_position = self._syncing_position = owner.position
+        self._syncing = self._take_waiting()
+        self._thread.run(owner.file.sync, self._done)
 
-    def _done(self, job: asyncio.Future[Any], position: int, waiting: list[Any]) -> None:
+    def _done(self, error: Exception | None) -> None:
         self.running = False
-        error = job.exception()
+        waiting, self._syncing = self._syncing, []
         if error is not None:
             if not isinstance(error, OSError):
                 raise error
@@ -94,7 +134,7 @@ class Syncs:
             self.broken = True
             self._owner.sync_failed(error)
             return
-        self.durable = position
+        position = self.durable = self._syncing_position
         self._release(waiting)
         if self.always and not self._owner.server.finished.done():
             self._owner.server.flush_stream()
@@ -131,32 +171,34 @@ class Syncs:
         server = self._owner.server
         if not self._pending() or not server.replication.leading:
             return self._pass(channel)
-        if not channel.stop & states.STOP_UNDURABLE:
-            channel.stop |= states.STOP_UNDURABLE
+        if not channel.stop & _UNDURABLE:
+            channel.stop |= _UNDURABLE
             self._waiting.append(channel)
         return False
 
     def gate_written(self, channel: Any) -> bool:
         """Asked before a reply to a write leaves: True when the log has what it tells of. Else it
         is sent at the end of this turn of the loop."""
-        owner = self._owner
-        if not (owner.server.propagation.waiting or owner.held):
-            return self._pass(channel)
         if not self.unsent:
-            owner.server.loop.call_soon(owner.server.flush_stream)
+            owner = self._owner
+            if not owner.server.propagation.waiting:
+                if not owner.held:
+                    return self._pass(channel)
+                owner.server.loop.call_soon(owner.server.flush_stream)
         self.unsent.append(channel)
         return False
 
     def send(self) -> None:
         """The turn's stream is in the log, or waits there for room: replies are sent."""
         unsent, self.unsent = self.unsent, []
+        lease_gate = self._owner.server.dispatcher.lease_gate
         for channel in unsent:
             client = channel.client
-            if channel.gate is None or client is None or client.flags & states.CLOSED:
+            if channel.gate is None or client is None or client.flags & _CLOSED:
                 continue
-            channel.gate = self._owner.server.dispatcher.lease_gate
+            channel.gate = lease_gate
             channel.flush()
-            if channel.queued or client.flags & states.CLOSE_AFTER_REPLY:
+            if channel.queued or client.flags & _CLOSE_AFTER_REPLY:
                 client.connection.pass_needs_care()
 
     def _pass(self, channel: Any) -> bool:
@@ -170,15 +212,21 @@ class Syncs:
         return waiting
 
     def _release(self, waiting: list[Any]) -> None:
+        if not waiting:
+            return
+        lease_gate = self._owner.server.dispatcher.lease_gate
         for channel in waiting:
-            channel.stop &= ~states.STOP_UNDURABLE
+            channel.stop &= ~_UNDURABLE
             client = channel.client
-            if client is None or client.flags & states.CLOSED:
+            if client is None or client.flags & _CLOSED:
                 continue
-            channel.gate = self._owner.server.dispatcher.lease_gate
+            channel.gate = lease_gate
             channel.flush()
-            client.connection.pass_needs_care()
-            client.connection.resume()
+            unread = channel.reader.buffered_bytes > 0
+            if unread or channel.queued or client.flags & _CLOSE_AFTER_REPLY:
+                client.connection.pass_needs_care()
+            if unread:
+                client.connection.resume()
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -191,33 +239,35 @@ class Syncs:
             finally:
                 file.close()
 
-        self._run(close).add_done_callback(self._closed)
+        self._thread.run(close, self._closed)
 
-    def _closed(self, job: asyncio.Future[Any]) -> None:
-        error = None if job.cancelled() else job.exception()
+    def _closed(self, error: Exception | None) -> None:
         if isinstance(error, OSError) and self._owner.on:
             self.broken = True
             self._owner.sync_failed(error)
         else:
-            _report(job)
+            _report(error)
 
     def remove(self, path: str) -> None:
         """Deletes in the thread: a large file takes a while."""
-        self._run(lambda: self._owner.disk.remove(path)).add_done_callback(_report)
+        self._thread.run(lambda: self._owner.disk.remove(path), _report)
 
     async def drain(self) -> None:
         """Returns when what is under way is done."""
-        await self._run(lambda: None)
+        over = asyncio.Event()
+        self._thread.run(_nothing, lambda error: over.set())
+        await over.wait()
 
     def close(self) -> None:
         """Waits for the thread."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
-            self._thread = None
+        self._thread.close()
 
 
-def _report(job: asyncio.Future[Any]) -> None:
-    error = None if job.cancelled() else job.exception()
+def _nothing() -> None:
+    """Is done when all that was asked before is."""
+
+
+def _report(error: Exception | None) -> None:
     if isinstance(error, OSError):
         log.warning("A file of the log could not be ended: %s", error)
     elif error is not None:
