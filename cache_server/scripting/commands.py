@@ -52,6 +52,8 @@ def eval_ro_command(ctx: Any, args: list[bytes]) -> Any:
 def _eval(ctx: Any, args: list[bytes], read_only: bool) -> Any:
     scripting = ctx.server.scripting
     _show(ctx, args, scripting)
+    if scripting.debugging.modes and scripting.debugging.mode(ctx):
+        return scripting.debugging.eval(ctx, args, read_only, _key_count)
     key_count = _key_count(args)
     script = scripting.script_of_text(args[1])
     return scripting.run_script(ctx, script, args, key_count, read_only)
@@ -72,6 +74,8 @@ def _evalsha(ctx: Any, args: list[bytes], read_only: bool) -> Any:
     _show(ctx, args, scripting)
     if len(args[1]) != _SHA_BYTES:
         raise CommandError(NO_SCRIPT)
+    if scripting.debugging.modes and scripting.debugging.mode(ctx):
+        raise CommandError(b"ERR Please use EVAL instead of EVALSHA for debugging")
     key_count = _key_count(args)
     script = scripting.script_of_sha(args[1])
     return scripting.run_script(ctx, script, args, key_count, read_only)
@@ -135,13 +139,14 @@ def script_kill_command(ctx: Any, args: list[bytes]) -> Any:
 
 
 def script_debug_command(ctx: Any, args: list[bytes]) -> Any:
-    """SCRIPT DEBUG NO: there is no debugger to be switched on."""
+    """SCRIPT DEBUG YES|SYNC|NO: whether the client's next EVAL stops at its lines."""
     mode = args[2].lower()
-    if mode == b"no":
-        return OK
-    if mode in (b"yes", b"sync"):
-        raise CommandError(b"ERR the Lua debugger is not available")
-    raise CommandError(b"ERR Use SCRIPT DEBUG YES/SYNC/NO")
+    if ctx.channel is not None and len(ctx.channel.writer):
+        raise CommandError(b"ERR SCRIPT DEBUG must be called outside a pipeline")
+    if mode not in (b"no", b"yes", b"sync"):
+        raise CommandError(b"ERR Use SCRIPT DEBUG YES/SYNC/NO")
+    ctx.server.scripting.debugging.choose(ctx, mode.decode())
+    return OK
 
 
 # -- FUNCTION --------------------------------------------------------------------------------------

@@ -24,12 +24,13 @@ from cache_server.scripting.bytecode import prepared
 from cache_server.scripting.host import Host
 
 ARGUMENTS_MAX = 200
-_LIBRARIES = ("cjson", "cmsgpack", "struct", "bit")
+_LIBRARIES = ("cjson", "cmsgpack", "struct", "bit", "debugger")
 _COMPILE = b"return string.dump(assert(loadstring(..., '=engine')))"
 #: What Lua may call of the host.
 _HOST = """call stage call_staged more interrupt log sha1 random seed set_resp set_repl check_acl
     prepare register struct_pack struct_unpack struct_size bit_operation double_bytes
     bytes_double"""
+_DEBUGGER = ("stops", "next", "show", "stepping", "breakpoint", "trace")
 _chunks: dict[str, bytes] = {}
 
 
@@ -59,12 +60,21 @@ def library_chunk(name: str) -> bytes:
 
 
 class Engine:
-    """One interpreter for scripts, or one for functions."""
+    """One interpreter for scripts, or one for functions, or one for a script with a debugger."""
 
-    def __init__(self, host: Host, *, for_functions: bool, deprecated_api: bool = False) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        for_functions: bool,
+        deprecated_api: bool = False,
+        debugger: Any = None,
+    ) -> None:
         self._runtime = _runtime()
         table = {name.encode(): getattr(host, name) for name in _HOST.split()}
         table[b"library"] = _library
+        if debugger is not None:
+            table |= {b"debug_%b" % name.encode(): getattr(debugger, name) for name in _DEBUGGER}
         table[b"version"] = REDIS_VERSION.encode()
         table[b"version_number"] = version_number(REDIS_VERSION)
         load = self._runtime.eval(b"loadstring")

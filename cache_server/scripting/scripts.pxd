@@ -28,6 +28,7 @@ cdef class Scripting:
     cdef long long _next_number
     cdef object _engine
     cdef public object libraries
+    cdef public object debugging
     cdef public Run running
     cdef public long long scripts_bytes
     cdef long long _load_until_ns
@@ -35,7 +36,7 @@ cdef class Scripting:
 
     cpdef Script script_of_text(self, bytes body)
     @cython.locals(flags=int)
-    cpdef run_script(self, Client ctx, Script script, list args, long long key_count, bint read_only)
+    cpdef run_script(self, Client ctx, Script script, list args, long long key_count, bint read_only, engine=*)
     @cython.final
     @cython.locals(ctx=Client, args=list)
     cdef _run(self, Run run, engine, long long number, long long key_count)

@@ -23,6 +23,7 @@ from cache_server.commands import table as rows
 from cache_server.commands.dispatch import GATE_BUSY, GATE_READONLY, GATE_STALE
 from cache_server.constants import SCRIPT_TEXTS_MAX
 from cache_server.errors import CommandError, CountedError
+from cache_server.scripting.debugging import DebugSessions
 from cache_server.scripting.engine import ARGUMENTS_MAX, Engine
 from cache_server.scripting.flags import (
     ALLOW_OOM,
@@ -93,6 +94,7 @@ class Scripting:
         self._next_number = 1
         self._engine: Engine | None = None
         self.libraries = Libraries(self)
+        self.debugging = DebugSessions(self)
         self.running: Run | None = None
         self.scripts_bytes = 0
         self._load_until_ns = 0
@@ -103,9 +105,11 @@ class Scripting:
 
     def cron(self, _now_ms: int) -> None:
         self._read_memory()
+        self.debugging.reap()
 
     async def stop(self) -> None:
-        """Nothing is held that would outlive the process."""
+        """Ends the sessions of the debugger: they are processes."""
+        self.debugging.end_all()
 
     @property
     def engine(self) -> Engine:
@@ -114,9 +118,13 @@ class Scripting:
             self._engine = self.new_engine(for_functions=False)
         return self._engine
 
-    def new_engine(self, *, for_functions: bool) -> Engine:
-        deprecated = bool(self.server.config.lua_enable_deprecated_api)
-        return Engine(self.host, for_functions=for_functions, deprecated_api=deprecated)
+    def new_engine(self, *, for_functions: bool, debugger: Any = None) -> Engine:
+        return Engine(
+            self.host,
+            for_functions=for_functions,
+            deprecated_api=bool(self.server.config.lua_enable_deprecated_api),
+            debugger=debugger,
+        )
 
     # -- the cache -----------------------------------------------------------------------------
 
@@ -194,9 +202,16 @@ class Scripting:
     # -- running -------------------------------------------------------------------------------
 
     def run_script(
-        self, ctx: Any, script: Script, args: list[bytes], key_count: int, read_only: bool
+        self,
+        ctx: Any,
+        script: Script,
+        args: list[bytes],
+        key_count: int,
+        read_only: bool,
+        engine: Engine | None = None,
     ) -> Any:
-        """Runs a script for a client; its reply. Raises CommandError."""
+        """Runs a script for a client; its reply. `engine`: another than EVAL's, where the script
+        was loaded. Raises CommandError."""
         flags = script.flags
         if flags != COMPATIBLE or self.dispatcher.gates & GATE_STALE:
             self._check(ctx, flags, read_only)
@@ -204,7 +219,26 @@ class Scripting:
                 read_only = read_only or bool(flags & NO_WRITES)
         self.host.begin(ctx, read_only, bool(flags & ALLOW_OOM))
         run = Run(ctx, script.sha, args, True, self.dispatcher.clock_ns)
-        return self._run(run, self._engine or self.engine, script.number, key_count)
+        return self._run(run, engine or self._engine or self.engine, script.number, key_count)
+
+    def run_debugged(
+        self, ctx: Any, args: list[bytes], key_count: int, read_only: bool, debugger: Any
+    ) -> Any:
+        """Runs the script of an EVAL in an interpreter of its own, under a debugger. Nobody is
+        served meanwhile, however long it takes. Raises CommandError."""
+        engine = self.new_engine(for_functions=False, debugger=debugger)
+        flags, code = script_flags(args[1])
+        problem = engine.load_script(0, code)
+        if problem is not None:
+            raise CommandError(b"ERR Error compiling script (new function): " + problem)
+        sha = hashlib.sha1(args[1], usedforsecurity=False).hexdigest().encode()
+        self.host.interrupt_hook = None
+        try:
+            return self.run_script(
+                ctx, Script(args[1], sha, flags, 0), args, key_count, read_only, engine
+            )
+        finally:
+            self.host.interrupt_hook = self._interrupt
 
     def run_function(
         self, ctx: Any, function: Function, args: list[bytes], key_count: int, read_only: bool

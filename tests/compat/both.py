@@ -43,8 +43,11 @@ class RawClient:
         return b"*%d\r\n" % len(args) + b"".join(parts)
 
     def reply(self) -> bytes:
-        """The next reply, with all that is nested in it. Raises TimeoutError."""
+        """The next reply, with all that is nested in it; empty at the end of the connection.
+        Raises TimeoutError."""
         line = self._file.readline()
+        if not line:
+            return line
         kind, rest = line[:1], line[1:-2]
         if kind in b"$=" and rest != b"-1":
             return line + self._file.read(int(rest) + 2)

@@ -882,8 +882,20 @@ local function forget(number)
   functions[number] = nil
 end
 
+-- An interpreter that is made to debug one script stops at its lines.
+local begin_debugging
+if host.debug_stops then
+  tools.getinfo, tools.getlocal, tools.sethook, tools.loadstring = getinfo, debug.getlocal, sethook, loadstring
+  tools.redis, tools.compile, tools.coded_error, tools.globals = redis, compile, coded_error, globals
+  for _, name in pairs({"stops", "next", "show", "stepping", "breakpoint", "trace"}) do
+    tools["host_" .. name] = as_function(host["debug_" .. name])
+  end
+  begin_debugging = loadstring(host_library("debugger"))(tools)
+end
+
 -- Nothing of the real globals is left for a script that would find a way to them.
 sethook(hook, "", HOOK_INSTRUCTIONS)
+if begin_debugging then begin_debugging() end
 local keep = {}
 for name in pairs(real_globals) do keep[#keep + 1] = name end
 for _, name in pairs(keep) do real_globals[name] = nil end
