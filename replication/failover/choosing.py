@@ -71,6 +71,8 @@ class Choosing:
     # Candidates.
 
     def _candidate(self, node: Node, now_ms: float, *, forced: bool) -> ranking.Candidate:
+        in_sync = self._in_sync()
+        member = member_id(node.node_id, node.run_id) in in_sync
         return ranking.Candidate(
             address=node.address,
             run_id=node.run_id,
@@ -80,9 +82,9 @@ class Choosing:
             connected=node.wires.connected,
             answer_age_ms=now_ms - node.wires.heartbeat.last_ok_ms,
             info_age_ms=now_ms - node.info_ms if node.info_ms is not None else 1e18,
-            link_down_ms=node.link_down_ms,
+            link_down_ms=0 if member else node.link_down_ms,  # a member has all there is
             node_id=node.node_id,
-            in_sync=forced or self.may_lead(node, self._in_sync()),
+            in_sync=forced or self.may_lead(node, in_sync),
         )
 
     def _situation(self, now_ms: float) -> ranking.Situation:
@@ -90,11 +92,23 @@ class Choosing:
         down = bool({"s_down", "restarted"} & watch.node.flags)
         return ranking.Situation(
             leader_down=down,
-            leader_down_for_ms=now_ms - watch.node.s_down_ms if watch.node.s_down_ms else 0.0,
+            leader_down_for_ms=self._leader_gone_ms(now_ms),
             down_after_ms=watch.config.down_after_ms,
             ping_period_ms=watch.context.timings.ping_period_ms,
             info_period_ms=watch.context.timings.info_period_ms,
         )
+
+    def _leader_gone_ms(self, now_ms: float) -> float:
+        """How long followers have had nobody to follow: since the leader's last answer (a sentinel
+        in TILT calls it down much later), or since it came back without its history.
+        """
+        node = self._watch.node
+        since_ms = now_ms
+        if node.s_down_ms:
+            since_ms = min(node.s_down_ms, node.wires.heartbeat.last_ok_ms)
+        if "restarted" in node.flags:
+            since_ms = min(since_ms, node.restarted_ms)
+        return now_ms - since_ms
 
     def returned_leader(self) -> Node | None:
         """The leader, back in a later life, where we can talk to it."""

@@ -120,7 +120,9 @@ class Lending:
         if epoch != value.epoch or reply[1] != value.leader_id.encode():
             return
         if token == RESTARTED:
-            node.flags.add("restarted")
+            if RESTARTED not in node.flags:
+                node.flags.add(RESTARTED)
+                node.restarted_ms = now_ms
         elif heir is not None:
             watch.tenure.lease.release(value.epoch, value.leader_id)
             if watch.tenure.released_ms is None:

@@ -172,7 +172,7 @@ class Node:
     """One node in one master's picture. Times are monotonic milliseconds, None = never.
 
     `flags` holds s_down, o_down, master_down, promoted, reconf_sent, reconf_inprog, reconf_done,
-    reboot.
+    reboot, restarted (a life under the lease is over).
     """
 
     kind: str
@@ -187,6 +187,7 @@ class Node:
     s_down_ms: float = 0.0
     o_down_ms: float = 0.0
     reboot_ms: float = 0.0
+    restarted_ms: float = 0.0
     info_ms: float | None = None
     info_asked_ms: float | None = None
     info_text: str = ""

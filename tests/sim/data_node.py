@@ -347,6 +347,7 @@ class DataNode(Process):
                 "slave_priority:100",
             ]
             if not self.link_up:
-                lines.append("master_link_down_since_seconds:1")
+                silent_s = (self.clock() - max(0.0, self.heard_leader_ms)) // 1000
+                lines.append(f"master_link_down_since_seconds:{silent_s:.0f}")
         lines += [f"{key}:{value}" for key, value in self.lease.info_lines().items()]
         return "\r\n".join(lines).encode()
