@@ -351,6 +351,8 @@ class Dispatcher:
                 raise CommandError(b"OOM command not allowed when used memory > 'maxmemory'.")
         if writes and gates:
             self._admit_write(gates)
+        elif gates & GATE_DISK_ERROR and cmd.name == "ping":
+            server.check_disk()  # monitors are to learn of it
         if flags & states.SUBSCRIBED and client.protocol == 2 and cmd.name not in PUBSUB_CONTEXT:
             raise CommandError(
                 f"ERR Can't execute '{cmd.full_name}': only (P|S)SUBSCRIBE / "
