@@ -110,6 +110,7 @@ class SentinelServer(Server):
             self.pubsub.publish,
             lambda: str(config.requirepass),
             self.tls.link_context,
+            lambda: str(config.bind_source_addr),
             self.finish,
         )
         self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]

@@ -84,6 +84,9 @@ class Host(Protocol):
     def link_context(self) -> ssl.SSLContext | None:
         """What links are encrypted with; None for in clear."""
 
+    def source_address(self) -> str:
+        """The address to dial from; "" for any."""
+
     def may_dial(self, host: str) -> bool:
         """Whether names are resolved, where `host` is one."""
 
@@ -226,6 +229,7 @@ class Driver:
             preamble,
             subscribes=subscribes,
             tls=self._host.link_context(),
+            source=self._host.source_address(),
         )
         self._links[action.link] = link
         self._masters[action.link] = "" if action.kind is LinkKind.SENTINEL else action.master

@@ -51,7 +51,8 @@ def is_ip(host: str) -> bool:
 
 class NodeLink(asyncio.Protocol):
     """`number` is what its owner calls it. `subscribes`: it hears messages, and takes no commands
-    beyond PING. `tls`: what it is encrypted with, None for in clear."""
+    beyond PING. `tls`: what it is encrypted with, None for in clear. `source`: the address it
+    dials from, "" for any."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class NodeLink(asyncio.Protocol):
         *,
         subscribes: bool = False,
         tls: ssl.SSLContext | None = None,
+        source: str = "",
     ) -> None:
         self._owner = owner
         self._number = number
@@ -69,6 +71,7 @@ class NodeLink(asyncio.Protocol):
         self._preamble = preamble
         self._subscribes = subscribes
         self._tls = tls
+        self._local_addr = (source, 0) if source else None
         self._reader = ReplyReader()
         self._waiting: deque[int] = deque()
         self._introduced = 0
@@ -130,7 +133,9 @@ class NodeLink(asyncio.Protocol):
         host, port = self._address.host, self._address.port
         try:
             async with asyncio.timeout(timeout_s):
-                await loop.create_connection(lambda: self, host, port, ssl=self._tls)
+                await loop.create_connection(
+                    lambda: self, host, port, ssl=self._tls, local_addr=self._local_addr
+                )
                 await self._ready
         except TimeoutError:
             self._lost("timed out")

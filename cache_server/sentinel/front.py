@@ -56,7 +56,7 @@ _LOOPBACK = ("127.", "::1")
 class Sentinel:
     """One sentinel process. `publish(channel, payload)` reaches its own subscribers; `password()`
     is this sentinel's own requirepass; `link_context()` what links are encrypted with;
-    `end(code)` ends the process."""
+    `source_address()` where they are dialled from; `end(code)` ends the process."""
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Sentinel:
         publish: Callable[[bytes, bytes], Any],
         password: Callable[[], str],
         link_context: Callable[[], ssl.SSLContext | None],
+        source_address: Callable[[], str],
         end: Callable[[int], Any],
     ) -> None:
         self.config_path = config_path
@@ -82,6 +83,7 @@ class Sentinel:
         self._publish = publish
         self._password = password
         self.link_context = link_context
+        self.source_address = source_address
         #: The `user` lines of the configuration file.
         self.user_lines: Callable[[], list[str]] = list
         self._end = end

@@ -83,6 +83,9 @@ class FakeHost:
     def link_context(self) -> None:
         return None
 
+    def source_address(self) -> str:
+        return ""
+
     def may_dial(self, host: str) -> bool:
         return False
 
