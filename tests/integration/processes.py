@@ -75,12 +75,16 @@ class Process:
         text = [f"port {self.port}", f"dir {folder}", *lines]
         self.conf.write_text("\n".join(text) + "\n", encoding="utf-8")
 
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
+    def spawn(self) -> None:
+        """Starts it."""
         with open(self.folder / "output.log", "ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, str(self.conf)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        self.spawn()
         wait_for(self.answers, f"{self.command[-1]} on port {self.port} to answer: {self.log()}")
 
     def answers(self) -> bool:
