@@ -17,8 +17,9 @@ EMBEDDED_BYTES_MAX = 44
 _BYTES_HEADER = 33
 _INT_BYTES = 32
 _BYTEARRAY_HEADER = 57
-#: Entry, and the key's slot in the table's bucket.
-_ENTRY_BYTES = 48 + 44
+#: An entry's fields, which its key follows, and its slot in the table's bucket.
+_ENTRY_BYTES = 48
+_SLOT_BYTES = 16
 
 
 def is_string(value: Any) -> bool:
@@ -71,7 +72,7 @@ def memory_bytes(value: Any, samples: int) -> int:
 
 def key_bytes(key: bytes, value: Any, samples: int) -> int:
     """Bytes that a key with its value takes (MEMORY USAGE)."""
-    return _ENTRY_BYTES + _rounded(_BYTES_HEADER + len(key)) + memory_bytes(value, samples)
+    return _SLOT_BYTES + _rounded(_ENTRY_BYTES + len(key)) + memory_bytes(value, samples)
 
 
 def _rounded(count: int) -> int:

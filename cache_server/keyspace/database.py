@@ -31,7 +31,7 @@ from random import Random
 from typing import Any
 
 from cache_server.errors import CommandError
-from cache_server.structures.entry import Entry
+from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
 
 # What happens to a key found expired.
@@ -101,8 +101,8 @@ class Database:
     def __init__(self, keyspace: Keyspace, index: int) -> None:
         self.keyspace = keyspace
         self.index = index
-        self.table = Table()
-        self.volatile = Table()
+        self.table = Table.of_entries()
+        self.volatile = Table.of_entries()
         #: key -> clients that WATCH it; clients blocked on it (kept by transactions and blocking)
         self.watched: dict[bytes, Any] = {}
         self.blocked: dict[bytes, Any] = {}
@@ -221,7 +221,7 @@ class Database:
     def _add(self, key: bytes, value: Any) -> None:
         keyspace = self.keyspace
         access = keyspace.on_lfu_access(-1) if keyspace.lfu else keyspace.now_ms
-        self.table.set(key, Entry(value, access))
+        self.table.set(key, make_entry(key, value, access))
         if keyspace.notify_flags & NOTIFY_NEW:
             keyspace.on_notify(NOTIFY_NEW, b"new", key, self.index)
         if self.blocked and key in self.blocked:
@@ -280,8 +280,8 @@ class Database:
     def clear(self) -> int:
         """Drops all keys at once; returns how many there were."""
         count = self.table.used
-        self.table = Table()
-        self.volatile = Table()
+        self.table = Table.of_entries()
+        self.volatile = Table.of_entries()
         for key in self.relied_on:
             self.keyspace.on_ready(self, key)
         return count

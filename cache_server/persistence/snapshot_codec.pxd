@@ -1,5 +1,5 @@
 cimport cython
-from cache_server.structures.entry cimport Entry
+from cache_server.structures.entry cimport Entry, make_entry
 from cache_server.structures.table cimport Table
 
 cdef class Encoder:

@@ -49,7 +49,7 @@ from cache_server.persistence.packed import (
     read_ziplist,
     read_zipmap,
 )
-from cache_server.structures.entry import Entry
+from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
 
@@ -595,8 +595,8 @@ class Loaded:
     """The data of a snapshot: for each database a table of its entries and one of the volatile."""
 
     def __init__(self, databases: int) -> None:
-        self.tables = [Table() for _ in range(databases)]
-        self.volatile = [Table() for _ in range(databases)]
+        self.tables = [Table.of_entries() for _ in range(databases)]
+        self.volatile = [Table.of_entries() for _ in range(databases)]
         self.aux: dict[bytes, bytes] = {}
         #: Libraries of functions, as they were written.
         self.functions: list[bytes] = []
@@ -749,7 +749,7 @@ class Loader:
             return
         if self.fit is not None:
             value = self.fit.apply(value)
-        entry = Entry(value, access)
+        entry = make_entry(key, value, access)
         if not self._table.set(key, entry):
             raise InputError(f"the key {key[:80]!r} is there twice")
         if expire_ms:

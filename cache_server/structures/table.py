@@ -57,6 +57,11 @@ class Table:
         self.mask = 0
         self.frozen = 0
 
+    @staticmethod
+    def of_entries() -> Table:
+        """A table whose values are the entries of their keys."""
+        return Table()
+
     def __len__(self) -> int:
         return self.used
 

@@ -9,26 +9,30 @@ of them before the key is reached. Here it is one.
 
     segments [0] [1] ...          32 buckets each, reached through a small directory
     bucket, 128 bytes = two neighbouring cache lines:
-        tags[8]   8 bits of the hash of each key (0: free); tags[7] is 1 when a bucket hangs on it
+        tags[8]   8 bits of the hash of each key (0: free); tags[7] is 1 when a bucket hangs on it,
+                  for more than seven keys: keys[6] is its address then, and tags[6] is 0
         keys[7]   8 bytes each: the first line ends here
-        more      the bucket that hangs on it, for more than seven keys
         values[7] in the second line
 
 A tag is compared before a key is touched, so a key that is not there costs one line, and one that
 is there two (bucket and key) before its value.
 
-Invariants: as in `table.py`; `small` is None exactly when there are segments; a bucket's tag is 0
-exactly when its key is NULL; a key occurs once in its chain.
+A table of entries (`Table.of_entries`, the keyspace's) holds `Entry` objects, in which the key's
+bytes lie: its buckets are the first line alone, with a pointer to the entry in place of the key.
+
+Invariants: as in `table.py`; `small` is None exactly when there are segments; a slot's tag is 0
+exactly when it holds no key; a key occurs once in its chain.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Hash
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
 from cpython.ref cimport Py_INCREF, Py_DECREF, Py_XDECREF
 from libc.string cimport memcmp
 
 from cache_server.constants import TABLE_SMALL_KEYS
+from cache_server.structures.entry cimport Entry
 
 cdef extern from *:
     """
@@ -37,6 +41,7 @@ cdef extern from *:
     void TABLE_PREFETCH(void *p) nogil
 
 cdef Py_ssize_t SMALL_KEYS = TABLE_SMALL_KEYS
+cdef Py_ssize_t sizeof_entry = Entry.__basicsize__
 
 DEF SLOTS = 7  # as in table.pxd
 DEF SEGMENT_BITS = 5
@@ -51,12 +56,19 @@ cdef inline unsigned char tag_of(Py_hash_t code) noexcept:
     return tag if tag else 1
 
 
-cdef inline bint same_key(PyObject *held, PyObject *key) noexcept:
-    if held == key:
-        return True
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(<object>key)
-    return PyBytes_GET_SIZE(<object>held) == size and memcmp(
-        PyBytes_AS_STRING(<object>held), PyBytes_AS_STRING(<object>key), size) == 0
+cdef inline char *entry_key(PyObject *entry) noexcept:
+    return <char *>entry + sizeof_entry
+
+
+cdef inline Bucket *hanging(Bucket *bucket) noexcept:
+    """The bucket that hangs on this one, or NULL."""
+    return <Bucket *>bucket.keys[SLOTS - 1] if bucket.tags[SLOTS] else NULL
+
+
+cdef inline void hang(Bucket *bucket, Bucket *other) noexcept:
+    """Makes `other` (or none) the bucket that hangs on this one; its last slot is free."""
+    bucket.tags[SLOTS] = other != NULL
+    bucket.keys[SLOTS - 1] = <PyObject *>other
 
 
 cdef inline unsigned long next_random(unsigned long *state) noexcept:
@@ -89,6 +101,16 @@ cdef class Table:
         self.used = 0
         self.mask = 0
         self.frozen = 0
+        self.entries = False
+        self.shift = 7
+
+    @staticmethod
+    def of_entries():
+        """A table whose values are the entries of their keys."""
+        cdef Table table = Table()
+        table.entries = True
+        table.shift = 6
+        return table
 
     def __dealloc__(self):
         self.release()
@@ -96,30 +118,31 @@ cdef class Table:
     cdef void release(self) noexcept:
         """Frees all buckets and what they hold."""
         cdef Py_ssize_t i
-        cdef int s
         cdef Bucket *bucket
         cdef Bucket *more
         if self.segments == NULL:
             return
         for i in range(self.count):
             bucket = self.bucket_at(i)
-            for s in range(SLOTS):
-                if bucket.tags[s]:
-                    Py_DECREF(<object>bucket.keys[s])
-                    Py_DECREF(<object>bucket.values[s])
-            bucket = bucket.more
+            self.free_pairs(bucket)
+            bucket = hanging(bucket)
             while bucket != NULL:
-                more = bucket.more
-                for s in range(SLOTS):
-                    if bucket.tags[s]:
-                        Py_DECREF(<object>bucket.keys[s])
-                        Py_DECREF(<object>bucket.values[s])
+                more = hanging(bucket)
+                self.free_pairs(bucket)
                 PyMem_RawFree(bucket)
                 bucket = more
         for i in range((self.count + SEGMENT - 1) >> SEGMENT_BITS):
             PyMem_RawFree(self.segments[i])
         PyMem_RawFree(self.segments)
         self.segments = NULL
+
+    cdef void free_pairs(self, Bucket *bucket) noexcept:
+        cdef int s
+        for s in range(SLOTS):
+            if bucket.tags[s]:
+                Py_DECREF(<object>bucket.keys[s])
+                if not self.entries:
+                    Py_DECREF(<object>bucket.values[s])
 
     def __len__(self):
         return self.used
@@ -138,7 +161,48 @@ cdef class Table:
                 yield from self.bucket_keys(i)
 
     cdef inline Bucket *bucket_at(self, Py_ssize_t index) noexcept:
-        return &self.segments[index >> SEGMENT_BITS][index & (SEGMENT - 1)]
+        return <Bucket *>(<char *>self.segments[index >> SEGMENT_BITS]
+                          + ((index & (SEGMENT - 1)) << self.shift))
+
+    cdef Bucket *new_buckets(self, Py_ssize_t count) except NULL:
+        """`count` empty buckets in a row."""
+        cdef Bucket *buckets = <Bucket *>PyMem_RawCalloc(count, <size_t>1 << self.shift)
+        if buckets == NULL:
+            raise MemoryError()
+        return buckets
+
+    cdef inline bint same(self, PyObject *held, PyObject *key) noexcept:
+        """Whether what a slot holds is of this key."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(<object>key)
+        if self.entries:
+            return (<Entry>held).key_size == <size_t>size and memcmp(
+                entry_key(held), PyBytes_AS_STRING(<object>key), size) == 0
+        return held == key or (PyBytes_GET_SIZE(<object>held) == size and memcmp(
+            PyBytes_AS_STRING(<object>held), PyBytes_AS_STRING(<object>key), size) == 0)
+
+    cdef inline object key_in(self, Bucket *bucket, int slot):
+        cdef PyObject *held = bucket.keys[slot]
+        if self.entries:
+            return PyBytes_FromStringAndSize(entry_key(held), (<Entry>held).key_size)
+        return <object>held
+
+    cdef inline object value_in(self, Bucket *bucket, int slot):
+        return <object>(bucket.keys[slot] if self.entries else bucket.values[slot])
+
+    cdef inline Py_hash_t code_in(self, Bucket *bucket, int slot) noexcept:
+        """The low 32 bits, at least, of the hash of a key that is there."""
+        cdef PyObject *held = bucket.keys[slot]
+        return (<Entry>held).code if self.entries else PyObject_Hash(<object>held)
+
+    cdef inline void move(self, Bucket *source, int slot, Bucket *target, int free) noexcept:
+        """Moves what is in one slot to a free one."""
+        target.tags[free] = source.tags[slot]
+        target.keys[free] = source.keys[slot]
+        source.tags[slot] = 0
+        source.keys[slot] = NULL
+        if not self.entries:
+            target.values[free] = source.values[slot]
+            source.values[slot] = NULL
 
     cdef inline Py_ssize_t index_of(self, Py_hash_t code) noexcept:
         cdef Py_ssize_t index = code & self.mask
@@ -169,8 +233,8 @@ cdef class Table:
         while bucket != NULL:
             for s in range(SLOTS):
                 if bucket.tags[s]:
-                    result.append((<object>bucket.keys[s], <object>bucket.values[s]))
-            bucket = bucket.more
+                    result.append((self.key_in(bucket, s), self.value_in(bucket, s)))
+            bucket = hanging(bucket)
         return result
 
     cpdef list bucket_keys(self, Py_ssize_t index):
@@ -187,8 +251,8 @@ cdef class Table:
         while bucket != NULL:
             for s in range(SLOTS):
                 if bucket.tags[s]:
-                    result.append(<object>bucket.keys[s])
-            bucket = bucket.more
+                    result.append(self.key_in(bucket, s))
+            bucket = hanging(bucket)
 
     cdef inline int find_slot(self, bytes key) except -2:
         """Finds the key: `self.at` and the slot, or -1."""
@@ -196,13 +260,14 @@ cdef class Table:
         cdef unsigned char tag = tag_of(code)
         cdef Bucket *bucket = self.bucket_at(self.index_of(code))
         cdef int s
-        TABLE_PREFETCH(&bucket.values[0])
+        if not self.entries:
+            TABLE_PREFETCH(&bucket.values[0])
         while bucket != NULL:
             for s in range(SLOTS):
-                if bucket.tags[s] == tag and same_key(bucket.keys[s], <PyObject *>key):
+                if bucket.tags[s] == tag and self.same(bucket.keys[s], <PyObject *>key):
                     self.at = bucket
                     return s
-            bucket = bucket.more
+            bucket = hanging(bucket)
         return -1
 
     cpdef get(self, bytes key):
@@ -213,13 +278,15 @@ cdef class Table:
         s = self.find_slot(key)
         if s < 0:
             return None
-        return <object>self.at.values[s]
+        return self.value_in(self.at, s)
 
     cpdef bint set(self, bytes key, value) except *:
-        """Puts the value; True when the key is new."""
+        """Puts the value, in a table of entries the entry of this key; True when the key is new."""
         cdef Py_ssize_t before
         cdef int s
         cdef PyObject *old
+        if self.entries and type(value) is not Entry:
+            raise TypeError("a table of entries holds entries")
         if self.small is not None:
             before = len(self.small)
             self.small[key] = value
@@ -231,9 +298,13 @@ cdef class Table:
             return True
         s = self.find_slot(key)
         if s >= 0:
-            old = self.at.values[s]
             Py_INCREF(value)
-            self.at.values[s] = <PyObject *>value
+            if self.entries:
+                old = self.at.keys[s]
+                self.at.keys[s] = <PyObject *>value
+            else:
+                old = self.at.values[s]
+                self.at.values[s] = <PyObject *>value
             Py_DECREF(<object>old)
             return False
         self.insert(key, value)
@@ -245,25 +316,39 @@ cdef class Table:
     cdef int insert(self, bytes key, value) except -1:
         """Adds a key that is not there."""
         cdef Py_hash_t code = PyObject_Hash(key)
-        Py_INCREF(key)
+        cdef Bucket *bucket = self.bucket_at(self.index_of(code))
+        cdef int s = self.free_slot(&bucket)
+        bucket.tags[s] = tag_of(code)
         Py_INCREF(value)
-        return self.place(self.bucket_at(self.index_of(code)), tag_of(code), <PyObject *>key, <PyObject *>value)
+        if self.entries:
+            bucket.keys[s] = <PyObject *>value
+            return 0
+        Py_INCREF(key)
+        bucket.keys[s] = <PyObject *>key
+        bucket.values[s] = <PyObject *>value
+        return 0
 
-    cdef int place(self, Bucket *bucket, unsigned char tag, PyObject *key, PyObject *value) except -1:
-        """Puts a pair (its references are taken over) into the first free slot of a chain."""
+    cdef int free_slot(self, Bucket **chain) except -1:
+        """The first free slot of a chain, whose first bucket becomes the one with that slot."""
+        cdef Bucket *bucket = chain[0]
+        cdef Bucket *more
         cdef int s
         while True:
-            for s in range(SLOTS):
+            for s in range(SLOTS - bucket.tags[SLOTS]):
                 if bucket.tags[s] == 0:
-                    bucket.tags[s] = tag
-                    bucket.keys[s] = key
-                    bucket.values[s] = value
-                    return 0
-            if bucket.more == NULL:
-                bucket.more = <Bucket *>PyMem_RawCalloc(1, sizeof(Bucket))
-                if bucket.more == NULL:
-                    raise MemoryError()
-            bucket = bucket.more
+                    chain[0] = bucket
+                    return s
+            if not bucket.tags[SLOTS]:
+                more = self.new_buckets(1)
+                self.move(bucket, SLOTS - 1, more, 0)
+                hang(bucket, more)
+            bucket = hanging(bucket)
+
+    cdef int place(self, Bucket *source, int slot, Bucket *target) except -1:
+        """Moves what is in one slot to the first free slot of another chain."""
+        cdef int free = self.free_slot(&target)
+        self.move(source, slot, target, free)
+        return 0
 
     cpdef pop(self, bytes key):
         """Takes the key out and returns its value, or None where it was not there."""
@@ -277,7 +362,7 @@ cdef class Table:
         s = self.find_slot(key)
         if s < 0:
             return None
-        value = <object>self.at.values[s]
+        value = self.value_in(self.at, s)
         self.remove(key, s)
         return value
 
@@ -300,14 +385,15 @@ cdef class Table:
         """Empties the slot that `find_slot` found, and a bucket that hung on for it alone."""
         cdef Bucket *bucket = self.at
         cdef PyObject *held_key = bucket.keys[slot]
-        cdef PyObject *held_value = bucket.values[slot]
+        cdef PyObject *held_value = NULL
         cdef Bucket *first
-        cdef int s
         bucket.tags[slot] = 0
         bucket.keys[slot] = NULL
-        bucket.values[slot] = NULL
+        if not self.entries:
+            held_value = bucket.values[slot]
+            bucket.values[slot] = NULL
         first = self.bucket_at(self.index_of(PyObject_Hash(key)))
-        if first.more != NULL:
+        if first.tags[SLOTS]:
             self.tidy(first)
         self.used -= 1
         if self.used < self.count * LOAD // 4 and not self.frozen:
@@ -316,7 +402,7 @@ cdef class Table:
             elif self.count > FIRST_BUCKETS:
                 self.merge()
         Py_DECREF(<object>held_key)
-        Py_DECREF(<object>held_value)
+        Py_XDECREF(held_value)
         return 0
 
     cdef void tidy(self, Bucket *bucket) noexcept:
@@ -324,14 +410,14 @@ cdef class Table:
         cdef Bucket *more
         cdef int s
         cdef bint empty
-        while bucket.more != NULL:
-            more = bucket.more
+        while bucket.tags[SLOTS]:
+            more = hanging(bucket)
             empty = True
             for s in range(SLOTS):
                 if more.tags[s]:
                     empty = False
             if empty:
-                bucket.more = more.more
+                hang(bucket, hanging(more))
                 PyMem_RawFree(more)
             else:
                 bucket = more
@@ -371,9 +457,9 @@ cdef class Table:
             while bucket != NULL:
                 for s in range(SLOTS):
                     if bucket.tags[s]:
-                        result.append(<object>bucket.keys[s])
-                        result.append(<object>bucket.values[s])
-                bucket = bucket.more
+                        result.append(self.key_in(bucket, s))
+                        result.append(self.value_in(bucket, s))
+                bucket = hanging(bucket)
         return result
 
     cpdef list keys_list(self):
@@ -426,10 +512,10 @@ cdef class Table:
             bucket = self.bucket_at(<Py_ssize_t>(((drawn >> 32) * <unsigned long>self.count) >> 32))
             wanted = <Py_ssize_t>(((drawn & 0xFFFFFFFFUL) * (4 * SLOTS)) >> 32)
             while wanted >= SLOTS and bucket != NULL:
-                bucket = bucket.more
+                bucket = hanging(bucket)
                 wanted -= SLOTS
             if bucket != NULL and bucket.tags[wanted]:
-                return <object>bucket.keys[wanted]
+                return self.key_in(bucket, wanted)
 
     cdef int depth(self, Py_ssize_t index) noexcept:
         """How many low bits of the hash decide for bucket `index`."""
@@ -458,9 +544,7 @@ cdef class Table:
             if grown == NULL:
                 raise MemoryError()
             self.segments = grown
-        self.segments[have] = <Bucket *>PyMem_RawCalloc(SEGMENT, sizeof(Bucket))
-        if self.segments[have] == NULL:
-            raise MemoryError()
+        self.segments[have] = self.new_buckets(SEGMENT)
         return 0
 
     cdef int grow_up(self) except -1:
@@ -489,7 +573,6 @@ cdef class Table:
         cdef Bucket *low
         cdef Bucket *high
         cdef Bucket *bucket
-        cdef Py_hash_t code
         cdef int s
         self.reserve(new + 1)
         if new > self.mask:
@@ -501,27 +584,22 @@ cdef class Table:
         bucket = low
         while bucket != NULL:
             for s in range(SLOTS):
-                if bucket.tags[s]:
-                    code = PyObject_Hash(<object>bucket.keys[s])
-                    if code & half:
-                        self.place(high, bucket.tags[s], bucket.keys[s], bucket.values[s])
-                        bucket.tags[s] = 0
-                        bucket.keys[s] = NULL
-                        bucket.values[s] = NULL
-            bucket = bucket.more
-        if low.more != NULL:
+                if bucket.tags[s] and self.code_in(bucket, s) & half:
+                    self.place(bucket, s, high)
+            bucket = hanging(bucket)
+        if low.tags[SLOTS]:
             self.pack(low)
         return 0
 
     cdef int pack(self, Bucket *first) except -1:
         """Moves the keys of a chain to its beginning, and frees what is empty then."""
-        cdef Bucket *bucket = first.more
+        cdef Bucket *bucket = hanging(first)
         cdef int s
         while bucket != NULL:
             for s in range(SLOTS):
                 if bucket.tags[s]:
                     self.move_forward(first, bucket, s)
-            bucket = bucket.more
+            bucket = hanging(bucket)
         self.tidy(first)
         return 0
 
@@ -530,16 +608,11 @@ cdef class Table:
         cdef Bucket *target = first
         cdef int s
         while target != bucket:
-            for s in range(SLOTS):
+            for s in range(SLOTS - target.tags[SLOTS]):
                 if target.tags[s] == 0:
-                    target.tags[s] = bucket.tags[slot]
-                    target.keys[s] = bucket.keys[slot]
-                    target.values[s] = bucket.values[slot]
-                    bucket.tags[slot] = 0
-                    bucket.keys[slot] = NULL
-                    bucket.values[slot] = NULL
+                    self.move(bucket, slot, target, s)
                     return
-            target = target.more
+            target = hanging(target)
 
     cdef int merge(self) except -1:
         """The last bucket joins its sibling."""
@@ -551,17 +624,14 @@ cdef class Table:
         cdef Bucket *first = bucket
         cdef int s
         while bucket != NULL:
-            more = bucket.more
+            more = hanging(bucket)
             for s in range(SLOTS):
                 if bucket.tags[s]:
-                    self.place(target, bucket.tags[s], bucket.keys[s], bucket.values[s])
-                    bucket.tags[s] = 0
-                    bucket.keys[s] = NULL
-                    bucket.values[s] = NULL
+                    self.place(bucket, s, target)
             if bucket != first:
                 PyMem_RawFree(bucket)
             bucket = more
-        first.more = NULL
+        hang(first, NULL)
         self.count = last
         if last <= half:
             self.mask >>= 1
@@ -574,4 +644,4 @@ cdef class Table:
         """Bytes of the table itself, without keys and values."""
         if self.small is not None:
             return self.small.__sizeof__() + 96
-        return ((self.count + SEGMENT - 1) >> SEGMENT_BITS) * SEGMENT * sizeof(Bucket) + 96
+        return ((self.count + SEGMENT - 1) >> SEGMENT_BITS) * (SEGMENT << self.shift) + 96

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
 
 
@@ -23,16 +24,19 @@ def full_scan(table: Table, count: int = 10) -> list[bytes]:
     return keys
 
 
+@pytest.mark.parametrize("entries", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_behaves_as_a_dict_through_growth_and_shrinking(seed: int) -> None:
+def test_behaves_as_a_dict_through_growth_and_shrinking(seed: int, entries: bool) -> None:
     rng = Random(seed)
-    table, model = Table(), {}
+    table: Table = Table.of_entries() if entries else Table()
+    model: dict[bytes, int | Entry] = {}
     for phase in (0.9, 0.3, 0.7, 0.05):
         for step in range(6000):
             name = key(rng.randrange(4000))
             if rng.random() < phase:
-                assert table.set(name, step) == (name not in model)
-                model[name] = step
+                value = make_entry(name, step, 0) if entries else step
+                assert table.set(name, value) == (name not in model)
+                model[name] = value
             elif rng.random() < 0.5:
                 assert table.pop(name) == model.pop(name, None)
             else:
@@ -47,6 +51,17 @@ def test_behaves_as_a_dict_through_growth_and_shrinking(seed: int) -> None:
     table.clear()
     assert len(table) == 0
     assert full_scan(table) == []
+
+
+def test_a_table_of_entries_keeps_long_empty_and_binary_keys_apart() -> None:
+    names = [b"", b"\0", b"\0\0", b"a" * 5000, b"a" * 4999 + b"b", *map(key, range(500))]
+    table = Table.of_entries()
+    for number, name in enumerate(names):
+        assert table.set(name, make_entry(name, number, 7))
+    for number, name in enumerate(names):
+        entry: Entry = table.get(name)
+        assert (entry.value, entry.expire_ms, entry.access) == (number, 0, 7)
+    assert sorted(table.keys_list()) == sorted(names)
 
 
 def test_keeps_the_order_of_insertion_while_small() -> None:
@@ -116,16 +131,21 @@ def test_an_empty_table_has_no_random_key() -> None:
     assert Table().random_key(Random(1)) is None
 
 
-def test_releases_what_it_held() -> None:
+@pytest.mark.parametrize("entries", [False, True])
+def test_releases_what_it_held(entries: bool) -> None:
     value = object()
     before = sys.getrefcount(value)
-    table = Table()
+    table: Table = Table.of_entries() if entries else Table()
+
+    def put(name: bytes, held: object) -> None:
+        table.set(name, make_entry(name, held, 0) if entries else held)
+
     for number in range(1000):
-        table.set(key(number), value)
+        put(key(number), value)
     for number in range(0, 1000, 3):
         table.discard(key(number))
     for number in range(1, 1000, 3):
-        table.set(key(number), None)
+        put(key(number), None)
     assert sys.getrefcount(value) - before == 333
     table.clear()
     assert sys.getrefcount(value) == before
