@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from replication.failover.cluster_view import Address, LeaseState, SentinelState
 from replication.failover.events import RespValue
+from replication.failover.stores import Ask
 
 
 class LinkKind(enum.Enum):
@@ -105,8 +106,16 @@ class LeaderMoved:
     new: Address
 
 
+@dataclass(frozen=True, slots=True)
+class AskStore:
+    """Ask the external store; what became of it comes back as StoreAnswered with this tag."""
+
+    tag: int
+    ask: Ask
+
+
 SentinelAction: TypeAlias = (
-    OpenLink | CloseLink | SendCommand | Persist | Reply | Publish | LeaderMoved
+    OpenLink | CloseLink | SendCommand | Persist | Reply | Publish | LeaderMoved | AskStore
 )
 
 
@@ -138,4 +147,4 @@ class Yield:
     leader: Address
 
 
-LeaseAction: TypeAlias = PersistLease | Reply | Lead | Yield
+LeaseAction: TypeAlias = PersistLease | Reply | Lead | Yield | AskStore

@@ -210,7 +210,7 @@ class NodeView:
 @dataclass(frozen=True, slots=True)
 class MasterView:
     """One monitored master: its own node, its followers, the other sentinels, and a change in
-    progress.
+    progress. `coordinator` names the external store, "" where there is none.
 
     `advertised` is what SENTINEL GET-MASTER-ADDR-BY-NAME answers: during a failover the promoted
     node's address, once chosen. `failover_state` is Redis's word, "none" outside a failover.
@@ -227,6 +227,8 @@ class MasterView:
     register: RegisterValue | None
     lease_granted_ms: int
     reachable_sentinels: int
+    coordinator: str = ""
+    coordinator_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,16 @@ LEASED_AGAIN_MS = (
 PEER_DRIVES_MS = 1_000  # whoever saw another sentinel's ballot leaves it so much time
 REGISTER_ROUND_MS = 500  # a round without a majority of answers is started again after this
 
+# An external store: how often a sentinel reads it in quiet times, how soon it is asked again after
+# it gave no answer, and after what time a question without any outcome is given up.
+STORE_READ_MS = 500
+STORE_RETRY_MS = 100
+STORE_ANSWER_MS_MAX = 10_000
+# A leader whose lease a sentinel has barred takes it up again after so many ttls without a change.
+BARRED_TTLS = 2
+
 assert LEASE_TTL_MS <= LEASE_TTL_MS_MAX
+assert STORE_RETRY_MS < STORE_READ_MS < STORE_ANSWER_MS_MAX
 assert LEASE_TTL_MS // LEASE_POLLS_PER_TTL > TICK_MS
 assert START_DELAY_MS_MAX < ELECTION_TIMEOUT_MS
 assert INFO_PERIOD_FAST_MS <= INFO_PERIOD_MS

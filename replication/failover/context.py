@@ -8,9 +8,10 @@ action that others could observe (a reply, a command) is preceded by a Persist o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from replication.failover.actions import (
+    AskStore,
     LeaderMoved,
     LinkKind,
     Persist,
@@ -22,8 +23,11 @@ from replication.failover.actions import (
 from replication.failover.cluster_view import Address, SentinelState, Timings
 from replication.failover.detector import ClockDoubt
 from replication.failover.node import LinkTable, Wires
+from replication.failover.stores import Ask, Outcome
 
-_OBSERVABLE = (Reply, SendCommand, LeaderMoved)
+_OBSERVABLE = (Reply, SendCommand, LeaderMoved, AskStore)
+#: What an external store answered, and when.
+StoreHandler: TypeAlias = Callable[[Outcome, float], None]
 
 
 class Chance(Protocol):
@@ -37,8 +41,15 @@ class Context:
     """Shared by the machine and its watches."""
 
     def __init__(
-        self, sentinel_id: str, announce: Address, timings: Timings, chance: Chance
+        self,
+        sentinel_id: str,
+        announce: Address,
+        timings: Timings,
+        chance: Chance,
+        coordinator: str = "",
     ) -> None:
+        #: What the external store is called; "" where the sentinels hold register and lease.
+        self.coordinator = coordinator
         self.sentinel_id = sentinel_id
         self.current_epoch = 0
         self.announce = announce
@@ -51,12 +62,26 @@ class Context:
         self._actions: list[SentinelAction] = []
         self._dirty = False
         self._ips: dict[str, str] = {}
+        self._asks = 0
+        self._asked: dict[int, StoreHandler] = {}
 
     def emit(self, action: SentinelAction) -> None:
         """Queue an action, after the state it may rest on."""
         if self._dirty and isinstance(action, _OBSERVABLE):
             self._flush()
         self._actions.append(action)
+
+    def ask_store(self, ask: Ask, handler: StoreHandler) -> None:
+        """Queue a question to the external store; `handler` gets its outcome."""
+        self._asks += 1
+        self._asked[self._asks] = handler
+        self.emit(AskStore(self._asks, ask))
+
+    def store_answered(self, tag: int, outcome: Outcome, now_ms: float) -> None:
+        """Give an outcome to who asked."""
+        handler = self._asked.pop(tag, None)
+        if handler is not None:
+            handler(outcome, now_ms)
 
     def publish(self, channel: str, payload: str, warning: bool = True) -> None:
         """Queue a Sentinel event."""

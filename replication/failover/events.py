@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from replication.failover.cluster_view import Address, MasterConfig, Timings
+from replication.failover.stores import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,14 @@ class AnnounceChanged:
     address: Address
 
 
+@dataclass(frozen=True, slots=True)
+class StoreAnswered:
+    """What became of `actions.AskStore` with this tag. Every AskStore is answered once."""
+
+    tag: int
+    outcome: Outcome
+
+
 SentinelEvent: TypeAlias = (
     LinkOpened
     | LinkClosed
@@ -208,6 +217,7 @@ SentinelEvent: TypeAlias = (
     | TimingsChanged
     | FlushAsked
     | AnnounceChanged
+    | StoreAnswered
 )
 
 
@@ -246,4 +256,4 @@ class LeaseTakenBack:
     """The handing over failed (the heir is gone): ask the sentinels for the lease again."""
 
 
-LeaseEvent: TypeAlias = LeaseAsked | RoleChanged | LeaseGivenUp | LeaseTakenBack
+LeaseEvent: TypeAlias = LeaseAsked | RoleChanged | LeaseGivenUp | LeaseTakenBack | StoreAnswered

@@ -28,6 +28,9 @@ def explain(watch: Watch, now_ms: float) -> tuple[str, ...]:
 def _leader(watch: Watch, now_ms: float) -> list[str]:
     node, value = watch.node, watch.tenure.register
     lines = [f"leader: {node.address}, epoch {watch.config_epoch}, {_detection(watch, now_ms)}"]
+    if watch.context.coordinator:
+        trouble = watch.tenure.trouble(now_ms) or "it answers"
+        lines.append(f"coordinator: {watch.context.coordinator}, {trouble}")
     if value is None:
         lines.append("register: empty yet; the leader is not under a lease")
         return lines
@@ -35,7 +38,10 @@ def _leader(watch: Watch, now_ms: float) -> list[str]:
     lines.append(f"register: epoch {value.epoch} version {value.version}, leader {value.address}")
     lines.append(f"in-sync set: {members}")
     left_ms = int(watch.tenure.lease.granted_ms(now_ms))
-    lines.append(f"lease: this sentinel's promise lasts {left_ms} ms more")
+    if watch.tenure.stored:
+        lines.append(f"lease: others may lead in {left_ms} ms, if it is not renewed in the store")
+    else:
+        lines.append(f"lease: this sentinel's promise lasts {left_ms} ms more")
     return lines
 
 

@@ -43,6 +43,8 @@ from replication.failover.events import (
 )
 from replication.failover.messages import (
     LeaseEpoch,
+    LeaseMessage,
+    LeaseRead,
     LeaseRenew,
     MessageError,
     encode_members,
@@ -170,6 +172,13 @@ class LeaderLease:
             return self._forget()
         if self.state.name not in ("", message.name):
             return WireError(f"ERR this node is led under the name {self.state.name}")
+        return self._take(message, now_ms)
+
+    def _take(self, message: LeaseMessage, now_ms: float) -> RespValue:
+        if isinstance(message, LeaseRead) or (isinstance(message, LeaseRenew) and message.stored):
+            return WireError(
+                "ERR this node has no external store: give it the 'coordinator' of the sentinels"
+            )
         self._learn(message)
         if isinstance(message, LeaseEpoch):
             return b"OK"

@@ -20,6 +20,7 @@ from replication.failover.cluster_view import RegisterValue
 from replication.failover.events import RespValue
 from replication.failover.messages import (
     LeaseEpoch,
+    LeaseRead,
     LeaseRenew,
     MessageError,
     integer,
@@ -92,6 +93,7 @@ class Lending:
             value.version,
             value.in_sync,
             value.life,
+            watch.tenure.stored,
         )
 
         def answered(reply: RespValue, at_ms: float) -> None:
@@ -136,12 +138,8 @@ class Lending:
     def _grant(
         self, node: Node, value: RegisterValue, ttl_ms: int, token: str, now_ms: float
     ) -> None:
-        watch = self._watch
-        if watch.tenure.may_grant(now_ms):
-            granted = watch.tenure.lease.grant(value.epoch, value.leader_id, ttl_ms, now_ms)
-            watch.tenure.released_ms = None
-            if granted and node.wires.usable:
-                self._renew(node, value, token)
+        if self._watch.tenure.lend(value, ttl_ms, now_ms) and node.wires.usable:
+            self._renew(node, value, token)
 
     def _change_set(self, wanted: tuple[int, tuple[str, ...]] | None, now_ms: float) -> None:
         """The leader asks for another in-sync set: sentinels try one after the other, by rank."""
@@ -169,6 +167,10 @@ class Lending:
         watch = self._watch
         value = watch.tenure.register
         if value is None or not value.leader_id or not node.lease_capable or not node.wires.usable:
+            return
+        if watch.tenure.stored:
+            read = LeaseRead(watch.config.name)
+            watch.context.links.send(node.wires.link, read.encode())
             return
         message = LeaseEpoch(
             watch.config.name,

@@ -18,6 +18,7 @@ Every parser has limits and raises MessageError with the reason in words; nothin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from replication.failover import constants
 from replication.failover.cluster_view import Address, Ballot, RegisterValue
@@ -159,13 +160,15 @@ def parse_hello(payload: bytes) -> Hello:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRenew:
-    """`RENEW <name> <sentinel id> <members> <epoch> <leader id> <host> <port> <token or ->
+    """`RENEW|POLL <name> <sentinel id> <members> <epoch> <leader id> <host> <port> <token or ->
     [<version> <in-sync set> <leader's life>]`.
 
     The reply is (epoch, node id, ttl in ms, token); a ttl of 0 means that there is nothing to
     grant: the token is then `-`, `restarted` (the life that led is over: the node may lead again
     only under a new epoch), or `released` followed by the heir's host and port. A leader that wants
     another in-sync set appends the version that it knows and the set.
+
+    POLL asks the same of a leader whose lease is in an external store: nothing is granted by it.
     """
 
     name: str
@@ -178,12 +181,13 @@ class LeaseRenew:
     version: int = 0
     in_sync: tuple[str, ...] = ()
     life: str = ""
+    stored: bool = False
 
     def encode(self) -> tuple[bytes, ...]:
         """The whole command."""
         return (
             b"LEASE",
-            b"RENEW",
+            b"POLL" if self.stored else b"RENEW",
             self.name.encode(),
             self.sentinel_id.encode(),
             b"%d" % self.members,
@@ -228,23 +232,39 @@ class LeaseEpoch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseRead:
+    """`READ <name>`: the external store holds something new under this name. Reply: OK."""
+
+    name: str
+
+    def encode(self) -> tuple[bytes, ...]:
+        """The whole command."""
+        return (b"LEASE", b"READ", self.name.encode())
+
+
+LeaseMessage: TypeAlias = LeaseRenew | LeaseEpoch | LeaseRead
+
+
 def _set_of(fields: tuple[bytes, ...]) -> tuple[int, tuple[str, ...], str]:
     if not fields:
         return 0, (), ""
     return integer(fields[0]), parse_members(fields[1]), _dashed(fields[2])
 
 
-def parse_lease(args: tuple[bytes, ...]) -> LeaseRenew | LeaseEpoch | None:
+def parse_lease(args: tuple[bytes, ...]) -> LeaseMessage | None:
     """The arguments after LEASE; None is FORGET. Raises MessageError."""
     word = args[0].upper() if args else b""
     if word == b"FORGET" and len(args) == 1:
         return None
+    if word == b"READ" and len(args) == 2:
+        return LeaseRead(text(args[1]))
     if word == b"EPOCH" and len(args) in (6, 9):
         leader = parse_address(args[4], args[5])
         return LeaseEpoch(
             text(args[1]), integer(args[2]), _dashed(args[3]), leader, *_set_of(args[6:])
         )
-    if word == b"RENEW" and len(args) in (9, 12):
+    if word in (b"RENEW", b"POLL") and len(args) in (9, 12):
         version, in_sync, life = _set_of(args[9:])
         return LeaseRenew(
             name=text(args[1]),
@@ -257,5 +277,6 @@ def parse_lease(args: tuple[bytes, ...]) -> LeaseRenew | LeaseEpoch | None:
             version=version,
             in_sync=in_sync,
             life=life,
+            stored=word == b"POLL",
         )
     raise MessageError("unknown subcommand or wrong number of arguments for 'lease' command")

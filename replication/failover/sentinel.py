@@ -41,6 +41,7 @@ from replication.failover.events import (
     ResetAsked,
     RespValue,
     SentinelEvent,
+    StoreAnswered,
     TimingsChanged,
     WireError,
 )
@@ -55,7 +56,8 @@ class SentinelMachine:
     """One sentinel.
 
     `state` is what the state file held (SentinelState(id) for a new sentinel); `chance` is a seeded
-    random.Random; `announce` is the address told to other sentinels.
+    random.Random; `announce` is the address told to other sentinels. `coordinator` names the
+    external store that AskStore reaches; "" where the sentinels hold register and lease themselves.
     """
 
     def __init__(
@@ -65,8 +67,11 @@ class SentinelMachine:
         chance: Chance,
         now_ms: float,
         timings: Timings | None = None,
+        coordinator: str = "",
     ) -> None:
-        self._context = Context(state.sentinel_id, announce, timings or Timings(), chance)
+        self._context = Context(
+            state.sentinel_id, announce, timings or Timings(), chance, coordinator
+        )
         self._context.current_epoch = state.current_epoch
         self._context.snapshot = self._state
         self._watches: dict[str, Watch] = {}
@@ -89,6 +94,7 @@ class SentinelMachine:
             TimingsChanged: self._timings,
             FlushAsked: self._flush,
             AnnounceChanged: self._announce,
+            StoreAnswered: self._store_answered,
         }
 
     def receive(self, event: SentinelEvent, now_ms: float) -> None:
@@ -165,6 +171,9 @@ class SentinelMachine:
         watch = self._watches.get(hello.name)
         if watch is not None and hello.sentinel_id != self._context.sentinel_id:
             watch.heard(hello, now_ms)
+
+    def _store_answered(self, event: StoreAnswered, now_ms: float) -> None:
+        self._context.store_answered(event.tag, event.outcome, now_ms)
 
     def _resolved(self, event: AddressResolved, _now_ms: float) -> None:
         self._context.resolved(event.host, event.ip)

@@ -123,6 +123,7 @@ class Settling:
         result = watch.tenure.tick(now_ms)
         if result is not None:
             watch.drive.register_answered(result, now_ms)
+        if watch.tenure.take_news() or result is not None:
             watch.lending.tell_all(now_ms)
 
     def _settle_config(self, now_ms: float) -> None:

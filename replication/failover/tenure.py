@@ -28,7 +28,12 @@ from replication.failover.node import Node
 
 
 class Tenure:
-    """The acceptor, the proposer, the lease promise and the value last known to be chosen."""
+    """The acceptor, the proposer, the lease promise and the value last known to be chosen.
+
+    This is the embedded register; `stored_tenure.StoredTenure` is the same in an external store."""
+
+    #: Whether register and lease are in an external store.
+    stored = False
 
     def __init__(
         self,
@@ -94,6 +99,27 @@ class Tenure:
         if known is None or now_ms < self.busy_until_ms or (self.changing and self._moving):
             return False
         return undecided is None or undecided.epoch == known.epoch
+
+    def lend(self, value: RegisterValue, ttl_ms: int, now_ms: float) -> bool:
+        """Promise the leader our part; whether it is to be told so."""
+        if not self.may_grant(now_ms):
+            return False
+        self.released_ms = None
+        return self.lease.grant(value.epoch, value.leader_id, ttl_ms, now_ms)
+
+    def take_news(self) -> bool:
+        """Whether the value known changed by itself since asked last: every node is to be told."""
+        return False
+
+    def watch_store(self, _urgent: bool, _now_ms: float) -> None:
+        """Look what an external store holds, where there is one."""
+
+    def read_soon(self) -> None:
+        """An external store, where there is one, holds something new."""
+
+    def trouble(self, _now_ms: float) -> str:
+        """What is wrong with an external store, in words; "" while nothing is."""
+        return ""
 
     def answer(self, args: tuple[bytes, ...], now_ms: float) -> RespValue:
         """The reply to REGISTER <word> <name> ... from a peer."""

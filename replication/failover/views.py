@@ -97,6 +97,8 @@ def master_view(watch: Watch, now_ms: float) -> MasterView:
         register=watch.tenure.register,
         lease_granted_ms=int(watch.tenure.lease.granted_ms(now_ms)),
         reachable_sentinels=usable + 1,
+        coordinator=watch.context.coordinator,
+        coordinator_trouble=watch.tenure.trouble(now_ms),
     )
 
 

@@ -38,6 +38,7 @@ from replication.failover.messages import (
 from replication.failover.node import LinkStatus, Node, Wires
 from replication.failover.promotion import State
 from replication.failover.settling import Settling
+from replication.failover.stored_tenure import StoredTenure
 from replication.failover.tenure import Tenure
 
 HELLO_CHANNEL = b"__sentinel__:hello"
@@ -56,7 +57,8 @@ class Watch:
         self.replicas: dict[Address, Node] = {}
         self.sentinels: dict[str, Node] = {}
         self.node = self._data_node("master", address or config.address, now_ms)
-        self.tenure = Tenure(
+        kind = StoredTenure if context.coordinator else Tenure
+        self.tenure = kind(
             context, config.name, self.sentinels.values, lambda: self.members_count, now_ms
         )
         self.drive = Drive(self)
@@ -174,6 +176,7 @@ class Watch:
             if node.wires.usable:
                 self._ask_periodically(node, now_ms)
         self.lending.tick(now_ms)
+        self.tenure.watch_store(self._uneasy, now_ms)
         if self.context.doubt.active:
             return
         for node in self.nodes():
@@ -182,6 +185,13 @@ class Watch:
         self.drive.tick(now_ms)
         self._ask_peers(now_ms)
         self.settling.tick(now_ms)
+
+    @property
+    def _uneasy(self) -> bool:
+        """Whether the leader may have to be replaced soon."""
+        node = self.node
+        down = {"s_down", "o_down", "restarted"} & node.flags
+        return bool(down) or self.drive.active or not node.wires.usable
 
     def _dial(self, node: Node, now_ms: float) -> None:
         wires = node.wires
@@ -599,14 +609,16 @@ class Watch:
         value = self.tenure.register
         if value is not None and value.epoch >= hello.config_epoch:
             self._adopt(peer, hello, now_ms)
-            return
-        if not peer.wires.usable:
-            return
-
-        self._ask_register(peer, hello)
+        elif self.tenure.stored:
+            self.ask_register()
+        elif peer.wires.usable:
+            self._ask_register(peer, hello)
 
     def ask_register(self) -> None:
         """Ask all peers what the register holds: somebody knows more than we do."""
+        if self.tenure.stored:
+            self.tenure.read_soon()
+            return
         for peer in self.sentinels.values():
             if peer.wires.usable:
                 self._ask_register(peer, None)
