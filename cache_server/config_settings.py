@@ -32,6 +32,7 @@ from cache_server.config_kinds import (
     ShutdownFlags,
     Text,
 )
+from cache_server.coordination import store_address
 
 INT_MAX = 2**31 - 1
 LONG_MAX = 2**63 - 1
@@ -255,6 +256,13 @@ SETTINGS: list[Setting] = [
     Setting("repl-ping-replica-period", Number(1), 10, alias="repl-ping-slave-period"),
     Setting("min-replicas-to-write", Number(), 0, alias="min-slaves-to-write"),
     Setting("durability", Choice("async", "in-sync"), "async"),
+    Setting(
+        "coordinator",
+        Text(check=store_address.check),
+        store_address.EMBEDDED,
+        fixed=True,
+        sensitive=True,
+    ),
     Setting("min-in-sync", Number(1), 2),
     Setting("in-sync-timeout", Number(10), 1000),
     Setting("linearizable-reads", Flag(), False),

@@ -238,6 +238,40 @@ def _down_after_below_lease(facts: Facts) -> Iterator[Finding]:
             )
 
 
+# -- where register and lease are kept ------------------------------------------------------------
+
+
+def _coordinator_silent(facts: Facts) -> Iterator[Finding]:
+    told = [
+        (one.place, one.master.get("coordinator"), one.master.get("coordinator-status"))
+        for one in _answering(facts)
+    ]
+    told += [
+        (one.place, one.info.get("lease_coordinator"), one.info.get("lease_coordinator_status"))
+        for one in facts.nodes
+    ]
+    for place, coordinator, status in told:
+        if coordinator and status not in (None, "ok"):
+            yield Finding(
+                "coordinator-unreachable",
+                f"{place} cannot use the coordinator {coordinator}: {status}",
+                "bring the store back (etcdctl endpoint health, zkServer.sh status), or mend the "
+                "network to it; writes go on by themselves then",
+            )
+
+
+def _coordinators_differ(facts: Facts) -> Iterator[Finding]:
+    told = {str(one.master.get("coordinator", "embedded")) for one in _answering(facts)}
+    told |= {str(one.info["lease_coordinator"]) for one in facts.nodes if not one.error
+             and "lease_coordinator" in one.info}  # fmt: skip
+    if len(told) > 1:
+        yield Finding(
+            "coordinators-differ",
+            f"register and lease are looked for in different places: {', '.join(sorted(told))}",
+            "the same line 'coordinator ...' in the file of every sentinel and node; restart them",
+        )
+
+
 # -- data nodes -----------------------------------------------------------------------------------
 
 
@@ -427,6 +461,8 @@ RULES: tuple[Rule, ...] = (
     _names_and_ips,
     _names_unresolved,
     _down_after_below_lease,
+    _coordinator_silent,
+    _coordinators_differ,
     _node_silent,
     _node_password,
     _node_permission,

@@ -24,6 +24,7 @@ from cache_server.config import Config, ConfigError, ConfigFileError
 from cache_server.config_file import read_text, split_words
 from cache_server.config_kinds import quote
 from cache_server.constants import REDIS_VERSION
+from cache_server.coordination import store_address
 from cache_server.errors import InputError
 from cache_server.listeners import ListenError
 from cache_server.observe import logs
@@ -112,6 +113,7 @@ class SentinelServer(Server):
             self.tls.link_context,
             lambda: str(config.bind_source_addr),
             self.finish,
+            store_address.parse(config.coordinator),
         )
         self.parts = [_SentinelPart(self.sentinel), self.admission, self.observation]
         self._choose_commands()
@@ -161,7 +163,7 @@ class _SentinelPart(Part):
         self._sentinel.cron()
 
     async def stop(self) -> None:
-        self._sentinel.stop()
+        await self._sentinel.stop()
 
 
 def main(words: Sequence[str] | None = None) -> int:

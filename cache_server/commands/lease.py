@@ -2,6 +2,8 @@
 
     LEASE RENEW <name> <sentinel id> <members> <epoch> <leader id> <host> <port> <token or ->
     LEASE EPOCH <name> <epoch> <leader id> <host> <port>
+    LEASE POLL <as RENEW>        where an external store keeps the lease: what does the leader want?
+    LEASE READ <name>            the external store holds something new
     LEASE FORGET                 no sentinel manages this node any more: writes need no lease
 
 Source: docs/failover.md; the forms are `replication.failover.messages`.

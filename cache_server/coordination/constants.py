@@ -16,3 +16,9 @@ LINK_OUTPUT_BYTES_MAX = 1024 * 1024
 STATE_BYTES_MAX = 16 * 1024 * 1024
 
 assert LINK_OUTPUT_BYTES_MAX < REPLY_BYTES_MAX < STATE_BYTES_MAX
+#: Hosts of one external store; more would only be tried in turn for longer.
+STORE_HOSTS_MAX = 16
+#: Questions to the external store under way at once: one for each monitored master, and to spare.
+STORE_CALLS_MAX = 1024
+#: A reply of etcd with both cells is below 60 kB; more is not read.
+STORE_REPLY_BYTES_MAX = 256 * 1024

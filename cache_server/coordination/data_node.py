@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cache_server.commands.dispatch import GATE_LEASE
+from cache_server.coordination import store_address
 from cache_server.coordination.lease_keeper import FOREVER_NS, LeaseKeeper
+from cache_server.coordination.stores import open_desk
 from cache_server.errors import CommandError
 from replication.failover.cluster_view import member_id
 from replication.failover.events import RespValue, WireError
@@ -40,7 +42,14 @@ class DataNodeLease:
     async def start(self) -> None:
         """Reads the state file. Raises InputError, OSError."""
         leading = self._config.replicaof is None
-        self.keeper = LeaseKeeper(self, self._path(), self._run_id, leading)
+        address = store_address.parse(self._config.coordinator)
+        if address is None:
+            self.keeper = LeaseKeeper(self, self._path(), self._run_id, leading)
+        else:
+            desk = open_desk(address)
+            self.keeper = LeaseKeeper(
+                self, self._path(), self._run_id, leading, desk, address.ttl_ms
+            )
         self._replication.on_role.append(self._role_changed)
         self._replication.leader.may_serve = lambda: self._machine.may_serve
         self._raise_epoch(self._machine.state.epoch)
@@ -64,7 +73,9 @@ class DataNodeLease:
         """The lease keeps its own time."""
 
     async def stop(self) -> None:
-        """Nothing is held open."""
+        """Hangs up at the external store, where there is one."""
+        if self.keeper is not None:
+            await self.keeper.stop()
 
     def _path(self) -> str:
         """In `dir`, by the port, because servers may share a folder."""

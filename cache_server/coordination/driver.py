@@ -17,6 +17,7 @@ from typing import Protocol
 from cache_server.coordination.clock import now_ms
 from cache_server.coordination.link import Command, NodeLink, is_ip
 from replication.failover.actions import (
+    AskStore,
     CloseLink,
     LeaderMoved,
     LinkKind,
@@ -37,7 +38,9 @@ from replication.failover.events import (
     LinkOpened,
     RespValue,
     SentinelEvent,
+    StoreAnswered,
 )
+from replication.failover.stores import Ask, Outcome
 
 log = logging.getLogger("cache_server")
 
@@ -92,6 +95,9 @@ class Host(Protocol):
 
     def dialled(self, host: str, ip: str, local_ip: str) -> None:
         """A link to `host`, which is `ip`, was opened from our address `local_ip`."""
+
+    def ask_store(self, ask: Ask, done: Callable[[Outcome], None]) -> None:
+        """A question to the external store; `done` is called once, later."""
 
     def renamed(self, master: str, args: Command) -> Command:
         """The command under the name it has at the nodes of that master."""
@@ -214,8 +220,15 @@ class Driver:
             self._answers.pop(action.request)(action.value)
         elif isinstance(action, Publish):
             self._host.published(action)
+        elif isinstance(action, AskStore):
+            self._ask_store(action)
         else:
             self._host.leader_moved(action)
+
+    def _ask_store(self, action: AskStore) -> None:
+        self._host.ask_store(
+            action.ask, lambda outcome: self.receive(StoreAnswered(action.tag, outcome))
+        )
 
     def _open(self, action: OpenLink) -> None:
         preamble = self._host.introduction(action.kind, action.master)

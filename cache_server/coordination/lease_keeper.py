@@ -15,6 +15,7 @@ to write that rests on it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -23,10 +24,12 @@ from typing import Any, Protocol
 
 from cache_server.coordination import durable
 from cache_server.coordination.clock import now_ms, now_ns
+from cache_server.coordination.contract import StoreDesk
 from cache_server.errors import InputError
 from replication.failover import state as states
-from replication.failover.actions import Lead, PersistLease, Reply
+from replication.failover.actions import AskStore, Lead, PersistLease, Reply
 from replication.failover.cluster_view import Address, LeaseState
+from replication.failover.constants import LEASE_TTL_MS
 from replication.failover.events import (
     LeaseAsked,
     LeaseEvent,
@@ -34,12 +37,17 @@ from replication.failover.events import (
     LeaseTakenBack,
     RespValue,
     RoleChanged,
+    StoreAnswered,
     WireError,
 )
 from replication.failover.lease import ALWAYS_MS, NEVER_MS, LeaderLease
+from replication.failover.stored_lease import StoredLease
+from replication.failover.stores import Outcome
 
 log = logging.getLogger("cache_server")
 
+#: How often the lease is looked at where it is kept in an external store.
+_TICKS_PER_TTL = 20
 #: No end: writes are allowed until somebody says otherwise, in nanoseconds of any clock.
 FOREVER_NS = 2**63 - 1
 
@@ -63,10 +71,20 @@ class LeaseHost(Protocol):
 
 class LeaseKeeper:
     """One data node's. `path` is the state file, `boot_id` differs in each life of the process.
+    `desk` reaches the external store that keeps the lease, for `ttl_ms` at a time; None where
+    sentinels lend it.
 
     Raises InputError where the state file is damaged, OSError where it cannot be read."""
 
-    def __init__(self, host: LeaseHost, path: str, boot_id: str, leading: bool) -> None:
+    def __init__(
+        self,
+        host: LeaseHost,
+        path: str,
+        boot_id: str,
+        leading: bool,
+        desk: StoreDesk | None = None,
+        ttl_ms: int = LEASE_TTL_MS,
+    ) -> None:
         self._host = host
         self._path = path
         self._broken = False
@@ -74,13 +92,34 @@ class LeaseKeeper:
         kept = _read(path)
         self._on_disk = kept is not None
         state = kept if kept is not None else LeaseState(secrets.token_hex(20))
-        self.machine = self._machine = LeaderLease(state, boot_id, leading)
+        self._desk = desk
+        self._timer: asyncio.TimerHandle | None = None
+        self._stored: StoredLease | None = None
+        if desk is not None:
+            self._stored = StoredLease(state, boot_id, leading, ttl_ms)
+        self.machine = self._machine = self._stored or LeaderLease(state, boot_id, leading, ttl_ms)
         self._reply: RespValue = None
         if state.under_lease:
             log.warning(
                 "This node was under a lease (epoch %d): read-only until the sentinels confirm it",
                 state.epoch,
             )
+        self._settle()
+        if self._stored is not None:
+            self._tick(self._stored, ttl_ms / _TICKS_PER_TTL / 1000)
+
+    async def stop(self) -> None:
+        """Nothing more is asked of the store."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._desk is not None:
+            await self._desk.close()
+            self._desk = None
+
+    def _tick(self, machine: StoredLease, period_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(period_s, self._tick, machine, period_s)
+        machine.tick(now_ms())
         self._settle()
 
     # -- for commands and INFO -----------------------------------------------------------------
@@ -99,11 +138,14 @@ class LeaseKeeper:
         if not self._on_disk or self._broken:
             return {}
         managed = self._machine.state.under_lease
+        desk, trouble = self._desk, self._stored.trouble if self._stored is not None else ""
         left_ms = -1 if self._until_ns == FOREVER_NS else (self._until_ns - now_ns()) // 1_000_000
         return {
             **self._machine.info_lines(),
             "lease_managed": str(int(managed)),
             "lease_remaining_ms": str(max(0, left_ms) if managed else -1),
+            "lease_coordinator": "embedded" if desk is None else desk.label,
+            "lease_coordinator_status": " ".join(trouble.split()) or "ok",
         }
 
     # -- for replication -----------------------------------------------------------------------
@@ -166,6 +208,8 @@ class LeaseKeeper:
                     break
             elif isinstance(action, Reply):
                 self._reply = action.value
+            elif isinstance(action, AskStore):
+                self._ask(action)
             elif isinstance(action, Lead):
                 log.warning("The sentinels name this node leader of epoch %d", action.epoch)
                 self._host.lead()
@@ -176,6 +220,16 @@ class LeaseKeeper:
                 self._host.follow(leader.host, leader.port)
         self._set_until(0 if self._broken else _to_ns(self._machine.writes_until_ms))
         self._host.learned(self._machine.register, self._machine.state.epoch)
+
+    def _ask(self, action: AskStore) -> None:
+        desk = self._desk
+        assert desk is not None
+
+        def answered(outcome: Outcome) -> None:
+            if self._desk is not None:
+                self._receive(StoreAnswered(action.tag, outcome))
+
+        desk.ask(action.ask, answered)
 
     def _persist(self, state: LeaseState) -> bool:
         try:

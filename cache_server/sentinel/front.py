@@ -22,8 +22,11 @@ from typing import Any
 from cache_server.config_file import read_text, replace_file
 from cache_server.coordination import durable
 from cache_server.coordination.clock import now_ms
+from cache_server.coordination.contract import StoreDesk
 from cache_server.coordination.driver import Driver
 from cache_server.coordination.link import Command, is_ip
+from cache_server.coordination.store_address import StoreAddress
+from cache_server.coordination.stores import open_desk
 from cache_server.errors import InputError
 from cache_server.sentinel import reports
 from cache_server.sentinel.config_file import rewritten
@@ -42,6 +45,7 @@ from replication.failover.cluster_view import (
 )
 from replication.failover.events import AnnounceChanged, FlushAsked, SentinelEvent
 from replication.failover.sentinel import SentinelMachine
+from replication.failover.stores import Ask, Outcome
 
 log = logging.getLogger("cache_server")
 
@@ -56,7 +60,8 @@ _LOOPBACK = ("127.", "::1")
 class Sentinel:
     """One sentinel process. `publish(channel, payload)` reaches its own subscribers; `password()`
     is this sentinel's own requirepass; `link_context()` what links are encrypted with;
-    `source_address()` where they are dialled from; `end(code)` ends the process."""
+    `source_address()` where they are dialled from; `end(code)` ends the process; `coordinator` is
+    the external store, where there is one."""
 
     def __init__(
         self,
@@ -69,11 +74,16 @@ class Sentinel:
         link_context: Callable[[], ssl.SSLContext | None],
         source_address: Callable[[], str],
         end: Callable[[int], Any],
+        coordinator: StoreAddress | None = None,
     ) -> None:
         self.config_path = config_path
         self.settings = settings
         self.state = state
         self.timings = Timings()
+        if coordinator is not None:
+            self.timings = Timings(lease_ttl_ms=coordinator.ttl_ms)
+        self._coordinator = coordinator
+        self._desk: StoreDesk | None = None
         self.simulations = 0
         self.scripts = Scripts(self._script_event)
         self.recorder = Recorder(f"{config_path}.history")
@@ -94,16 +104,23 @@ class Sentinel:
     def start(self) -> None:
         """Makes the state durable, then begins to watch."""
         log.warning("Sentinel ID is %s", self.state.sentinel_id)
+        label = ""
+        if self._coordinator is not None:
+            self._desk = open_desk(self._coordinator)
+            label = self._desk.label
+            log.warning("Register and leases are kept in %s", label)
         machine = SentinelMachine(
-            self.state, self.announce, random.Random(), now_ms(), self.timings
+            self.state, self.announce, random.Random(), now_ms(), self.timings, label
         )
         self.driver.start(machine)
         self.driver.ask(FlushAsked, lambda _: None)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Hangs up everywhere."""
         self.driver.stop()
         self.scripts.stop()
+        if self._desk is not None:
+            await self._desk.close()
 
     def cron(self) -> None:
         """About once a second."""
@@ -220,6 +237,11 @@ class Sentinel:
         name = f"sentinel-{self.state.sentinel_id[:8]}-{_LINK_NAMES[kind]}"
         commands.append((b"CLIENT", b"SETNAME", name.encode()))
         return [self.renamed(master, args) for args in commands]
+
+    def ask_store(self, ask: Ask, done: Callable[[Outcome], None]) -> None:
+        """A question to the external store."""
+        assert self._desk is not None
+        self._desk.ask(ask, done)
 
     def may_dial(self, host: str) -> bool:
         return self.settings.resolve_hostnames

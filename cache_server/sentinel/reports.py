@@ -72,6 +72,8 @@ def _master_fields(master: MasterView) -> Iterator[tuple[str, object]]:
     yield "lease-capable", int(master.node.lease_capable)
     yield "lease-granted", master.lease_granted_ms
     yield "register-epoch", register.epoch if register is not None else -1
+    yield "coordinator", master.coordinator or "embedded"
+    yield "coordinator-status", master.coordinator_trouble or "ok"
 
 
 def _replica_fields(node: NodeView) -> Iterator[tuple[str, object]]:

@@ -98,6 +98,17 @@ BROKEN = [
     ("names-and-ips", every("sentinels", "master", ip="cache-1")),
     ("names-not-resolved", every("sentinels", "master", ip="cache-1")),
     ("down-after-too-short", every("sentinels", "master", **{"down-after-milliseconds": "50"})),
+    (
+        "coordinator-unreachable",
+        at(
+            "nodes",
+            0,
+            "info",
+            lease_coordinator="embedded",
+            lease_coordinator_status="etcd gave no answer",
+        ),
+    ),
+    ("coordinators-differ", at("nodes", 1, "info", lease_coordinator="etcd://10.0.2.1:2379/c")),
     ("node-silent", at("nodes", 1, "error", value="timed out")),
     ("node-password", at("nodes", 1, "error", value="WRONGPASS invalid username-password pair")),
     ("node-permission", at("nodes", 1, "error", value="NOPERM this user has no permissions")),
