@@ -118,6 +118,11 @@ class Process:
         path = self.folder / "output.log"
         return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
+    def log_count(self, words: str) -> int:
+        """How often it has said something."""
+        path = self.folder / "output.log"
+        return path.read_text(errors="replace").count(words) if path.exists() else 0
+
     def info(self, section: str = "replication") -> dict[str, Any]:
         """INFO as a dict."""
         found: dict[str, Any] = self.client().info(section)
@@ -137,6 +142,7 @@ class Cluster:
         sentinels: int = 3,
         down_after_ms: int = 1000,
         extra: tuple[str, ...] = (),
+        sentinel_extra: tuple[str, ...] = (),
     ) -> None:
         self.name = "mymaster"
         self.nodes: list[Process] = []
@@ -151,6 +157,7 @@ class Cluster:
                 f"sentinel monitor {self.name} 127.0.0.1 {self.nodes[0].port} {sentinels // 2 + 1}",
                 f"sentinel down-after-milliseconds {self.name} {down_after_ms}",
                 f"sentinel failover-timeout {self.name} 10000",
+                *sentinel_extra,
             ]
             self.sentinels.append(Process(sentinel, folder / f"sentinel-{index}", lines))
 
