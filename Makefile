@@ -45,7 +45,8 @@ peers:
 	    redis-server redis-sentinel redis-tools >/dev/null; fi
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	    ! { command -v etcd && command -v java && test -e /usr/share/java/zookeeper.jar; } >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  mkdir -p /usr/share/man/man1 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    etcd-server default-jre-headless zookeeper >/dev/null; fi
 
 # Programs in other languages for tests/integration/test_programs.py, from Debian's and npm's packages.
