@@ -274,6 +274,7 @@ SETTINGS: list[Setting] = [
     Setting("repl-backlog-ttl", Number(0, LONG_MAX), 3600),
     Setting("replication-verify-interval", Number(), 3600),
     Setting("replication-verify-budget", Number(1, 100), 5),
+    Setting("replication-rollback-files", Flag(), True),
     Setting("replicaof", LeaderAddress(), None, alias="slaveof", fixed=True),
     # Memory and expiry.
     Setting("activerehashing", Flag(), True),

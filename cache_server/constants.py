@@ -76,6 +76,8 @@ LOG_GROUP_FRAMES_MAX = 2**20
 LOG_HELD_BYTES_MAX = 256 * 1024
 #: Bytes of a log read at once.
 LOG_READ_BYTES = 1024 * 1024
+#: Rollback files that INFO counts and `cachectl rollback list` shows at most.
+ROLLBACK_FILES_MAX = 10_000
 #: A log that could not be written is tried again after this, in seconds.
 LOG_RETRY_SECONDS = 0.1
 #: After so many failures in a row, rewrites wait: a minute, then twice as long each time, at most

@@ -7,7 +7,7 @@ shell that keeps nothing on disk has nothing to wait for.
 
 import enum
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Durable(enum.Enum):
@@ -225,6 +225,15 @@ class RepairKeys(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadKeys(Action):
+    """Read these keys as they are now; answer with `KeysRead` before anything else."""
+
+    link: int
+    number: int
+    keys: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuild(Action):
     """Our data is not worth resuming from: answer with `RebuildWanted`."""
 
@@ -303,6 +312,53 @@ class ApplyStream(Action):
     """
 
     data: bytes
+
+
+SELECTS: Final = "select"
+RESUMES: Final = "resume"
+GONE: Final = "gone"
+FORK_WORDS: Final = frozenset({SELECTS, RESUMES, GONE})
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where our history leaves the leader's: what is behind `position` of `replid` is ours alone.
+
+    `how`: the leader's stream goes on from there and first selects a database; goes on in the
+    database that is selected there; or is no longer in its backlog."""
+
+    replid: str
+    position: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareRewind(Action):
+    """Put what was written behind the fork into a rollback file and find the keys that it touched;
+    answer with `RewindPrepared`, soon or later. Nothing is changed yet."""
+
+    fork: Fork
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRewind(Action):
+    """The history has gone back to the fork that was prepared: the data follows."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class FetchKeys(Action):
+    """The stream flows: ask for the dirty keys (`KeysWanted`), or say that there are none
+    (`RewindEnded`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeValues(Action):
+    """Take these values in place of what is there, then go on as for `FetchKeys`."""
+
+    values: tuple[KeyValue, ...]
 
 
 @dataclass(frozen=True, slots=True)

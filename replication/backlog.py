@@ -32,6 +32,7 @@ from replication.frames import (
     FrameKind,
     parse,
     parse_header,
+    reseal_head,
     reseal_tail,
     seal,
 )
@@ -194,6 +195,31 @@ class Backlog:
             del self._checksums[:dropped]
             self._first = 0
 
+    def rewind(self, position: int, mark: HistoryMark) -> None:
+        """Forgets what was written after `position`, where the history checksum is `mark`. Nobody
+        is told: who logs the stream has to go back as well. Raises `FrameError` for a frame that
+        has gone bad there."""
+        if position == self._end:
+            return
+        if position < self.start:
+            self.reset(position, mark)
+            return
+        at = self._index(position)
+        keep_bytes = position - self._starts[at]
+        before = self._checksum_before(at)
+        head = b""
+        if keep_bytes:
+            head = reseal_head(parse(self._sealed[at]), keep_bytes, before)
+        self._sealed_bytes -= sum(map(_held_bytes, self._sealed[at:]))
+        del self._sealed[at:], self._starts[at:], self._checksums[at:]
+        self._end, self.checksum = position, before
+        if head:
+            self.checksum = parse_header(head).history
+            self._sealed.append(head)
+            self._sealed_bytes += _held_bytes(head)
+            self._starts.append(position - keep_bytes)
+            self._checksums.append(self.checksum)
+
     def resize(self, size_bytes: int) -> None:
         """Takes a new configured size at once."""
         self.size_bytes = max(size_bytes, BACKLOG_BYTES_MIN)
@@ -236,6 +262,16 @@ class Backlog:
         else:
             sealed = b"".join([reseal_tail(self._sealed[at], skip), *self._sealed[at + 1 : stop]])
         return sealed, self._start_of(stop)
+
+    def sealed_from(self, position: int) -> list[bytes]:
+        """Every sealed frame from `position`, which must be covered, to the end. Raises
+        `FrameError` if starting inside a frame that has gone bad."""
+        if position == self._end:
+            return []
+        at = self._index(position)
+        skip = position - self._starts[at]
+        first = reseal_tail(self._sealed[at], skip) if skip else self._sealed[at]
+        return [first, *self._sealed[at + 1 :]]
 
     def read_verified(self, start: int, end: int) -> bytes:
         """Sealed frames that hold the bytes from `start` to `end`, each verified before it goes.

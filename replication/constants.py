@@ -84,6 +84,27 @@ VERIFY_TIMEOUT_MS: Final = 3_600_000
 VERIFY_BUDGET_ASKED_PERCENT: Final = 50
 """What a verification that somebody waits for may take of a core."""
 
+LINEAGE_IDS_MAX: Final = 16
+"""Most replication ids with which a peer says where its history comes from."""
+
+LINEAGE_BYTES_MAX: Final = LINEAGE_IDS_MAX * (REPLID_LENGTH + 21)
+"""Longest text of them: id, colon, position, comma."""
+
+REWIND_BATCH_KEYS: Final = 200
+"""Keys that a rewinding follower asks for at once: reading them must not delay clients."""
+
+REWIND_BATCH_BYTES: Final = 256 * KIB
+"""Most bytes of names in such a question, unless one name alone is longer."""
+
+REWIND_VALUES_BYTES: Final = 4 * MIB
+"""With so many bytes of values an answer is full; the rest is asked for again."""
+
+REWIND_KEYS_MAX: Final = 1_000_000
+"""With more keys than this to be fetched a follower does a full sync instead."""
+
+REWIND_ANSWER_MS: Final = 5_000
+"""After how long without an answer the question is put again: its frame may have been damaged."""
+
 RECONNECT_INTERVAL_MS: Final = 1000
 """Pause between two attempts to reach the leader (Redis: one attempt per cron second)."""
 

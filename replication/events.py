@@ -7,6 +7,7 @@ bytes from zero. The leader machine takes the first group, the follower machine 
 from dataclasses import dataclass
 
 from replication.actions import KeyValue
+from replication.history import HistoryMark
 
 
 class Event:
@@ -190,7 +191,39 @@ class ValuesRead(Event):
     values: tuple[KeyValue, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class KeysRead(Event):
+    """In answer to `ReadKeys`."""
+
+    link: int
+    number: int
+    values: tuple[KeyValue, ...]
+
+
 # What the following side (follower machine) hears
+
+
+@dataclass(frozen=True, slots=True)
+class RewindPrepared(Event):
+    """In answer to `PrepareRewind`: `mark` is the history checksum at the fork. `refusal`: why the
+    data cannot be rewound and has to be rebuilt; `failure`: why the tail cannot be put aside, so
+    that nothing may be done yet."""
+
+    mark: HistoryMark | None
+    refusal: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysWanted(Event):
+    """Of the dirty keys, those to ask for next."""
+
+    keys: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RewindEnded(Event):
+    """No key is dirty any more."""
 
 
 @dataclass(frozen=True, slots=True)

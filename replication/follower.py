@@ -8,6 +8,8 @@
 
 - HELLO: `PING`. CONFIGURING: `AUTH`, `REPLCONF`s, and if the leader knows frames, our epoch and
   history checksum. ASKING: `PSYNC` (or `SYNC`, for a leader that does not know PSYNC).
+- PREPARING: the leader has named the fork behind which our history is ours alone; that part is
+  being put aside, then we ask for what follows the fork (`rewind.py`).
 - LOADING: a snapshot arrives beside the data that is still served. COMMITTING: it is complete and
   takes the old data's place, or is refused. STREAM: bytes are verified, applied, relayed.
 
@@ -45,12 +47,14 @@ from replication.constants import (
     RECONNECT_INTERVAL_MS,
     RECONNECT_JITTER_MS,
 )
+from replication.forks import encode_lineage, read_fork
 from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
 from replication.frames import parse as parse_frame
 from replication.full_sync import SnapshotError, SnapshotReceiver
 from replication.history import History, HistoryMark, is_replid
 from replication.intake import HistoryMismatchError, StreamIntake
 from replication.questions import ComparedSide
+from replication.rewind import RewindSide
 from replication.settings import FollowerSettings
 
 
@@ -63,6 +67,7 @@ class FollowerState(enum.Enum):
     HELLO = "hello"
     CONFIGURING = "configuring"
     ASKING = "asking"
+    PREPARING = "preparing"
     LOADING = "loading"
     COMMITTING = "committing"
     STREAM = "stream"
@@ -77,7 +82,8 @@ FOLLOWER_EDGES: Final[dict[FollowerState, frozenset[FollowerState]]] = {
     _S.DIALLING: frozenset({_S.HELLO}) | _FAILURE,
     _S.HELLO: frozenset({_S.CONFIGURING}) | _FAILURE,
     _S.CONFIGURING: frozenset({_S.ASKING}) | _FAILURE,
-    _S.ASKING: frozenset({_S.STREAM, _S.LOADING}) | _FAILURE,
+    _S.ASKING: frozenset({_S.STREAM, _S.LOADING, _S.PREPARING}) | _FAILURE,
+    _S.PREPARING: frozenset({_S.CONFIGURING, _S.ASKING}) | _FAILURE,
     _S.LOADING: frozenset({_S.COMMITTING}) | _FAILURE,
     _S.COMMITTING: frozenset({_S.STREAM}) | _FAILURE,
     _S.STREAM: _FAILURE,
@@ -90,6 +96,7 @@ ROLE_WORDS: Final = {
     _S.HELLO: "handshake",
     _S.CONFIGURING: "handshake",
     _S.ASKING: "handshake",
+    _S.PREPARING: "handshake",
     _S.LOADING: "sync",
     _S.COMMITTING: "sync",
     _S.STREAM: "connected",
@@ -98,7 +105,8 @@ ROLE_WORDS: Final = {
 
 _HANDSHAKE: Final = frozenset({_S.HELLO, _S.CONFIGURING, _S.ASKING})
 _SYNCING: Final = frozenset({_S.LOADING, _S.COMMITTING})
-_LINKED: Final = _HANDSHAKE | _SYNCING | {_S.STREAM}
+_LINKED: Final = _HANDSHAKE | _SYNCING | {_S.STREAM, _S.PREPARING}
+_AT_WORK: Final = frozenset({_S.COMMITTING, _S.PREPARING})
 
 
 @dataclass(slots=True)
@@ -113,6 +121,7 @@ class FollowerStats:
     histories_diverged: int = 0
     full_syncs: int = 0
     partial_syncs: int = 0
+    rewinds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,7 @@ class Follower:
     leader_timestamp_ms: int = 0
     """When the leader wrote what was last applied, by its clock."""
     snapshot: SnapshotReceiver | None = None
+    rewind: RewindSide = field(default_factory=RewindSide)
     _position: int = 0
     _received: int = 0
     _pending: deque[Frame] = field(default_factory=deque)
@@ -186,7 +196,7 @@ class Follower:
             return
         if state is _S.IDLE:
             return
-        if now_ms - self.heard_ms > self.settings.timeout_ms and state is not _S.COMMITTING:
+        if now_ms - self.heard_ms > self.settings.timeout_ms and state not in _AT_WORK:
             self._fail(_TIMEOUT_TEXTS.get(state, _TIMEOUT_TEXTS[_S.HELLO]), now_ms)
         elif state is _S.STREAM:
             if now_ms - self._acked_ms >= ACK_INTERVAL_MS:
@@ -194,6 +204,9 @@ class Follower:
             if self._intake is not None and self._intake.missing:
                 self._ask_again(self._intake, now_ms, by_clock=True)
                 self._refuse_if_due(now_ms)
+            again = self.rewind.ask_again(now_ms)
+            if again is not None:
+                self._do(act.SendToLeader(_command(b"REPLCONF", b"VALUES", again)))
         elif state in _SYNCING and now_ms - self._kept_alive_ms >= KEEPALIVE_INTERVAL_MS:
             self._kept_alive_ms = now_ms
             self._do(act.SendToLeader(b"\n"))
@@ -213,8 +226,8 @@ class Follower:
 
     @property
     def connected(self) -> bool:
-        """`master_link_status`: the stream is flowing."""
-        return self.state is _S.STREAM
+        """`master_link_status`: the stream is flowing, and the data is that of one position."""
+        return self.state is _S.STREAM and not self.rewind.active
 
     @property
     def syncing(self) -> bool:
@@ -326,6 +339,7 @@ class Follower:
         self._intake = None
         self._applying = 0
         self._compared.reset()
+        self.rewind.reset()
         self._held = b""
         self._replies_due.clear()
 
@@ -345,6 +359,8 @@ class Follower:
             self._take_snapshot(event.data, now_ms)
         elif self.state is _S.COMMITTING:
             self._held += event.data
+        elif self.state is _S.PREPARING:
+            self._fail("the leader spoke out of turn", now_ms)
 
     def _take_lines(self, data: bytes, now_ms: int) -> None:
         self._line += data
@@ -420,8 +436,12 @@ class Follower:
         if self.settings.member_id:
             pairs += [b"member", self.settings.member_id.encode()]
         if self.resumable:
-            mark = self.backlog.mark
+            prepared = self.rewind.fork is not None
+            mark = self.rewind.mark if prepared else self.backlog.mark
             pairs += [b"history", b"%016x" % mark.checksum, b"base", b"%d" % mark.base]
+            pairs += [b"lineage", encode_lineage(self.history.lineage(self.backlog.end))]
+            if prepared or self.rewind.active:
+                pairs += [b"rewinding", b"1"]
         return _command(b"REPLCONF", *pairs)
 
     def _ask(self) -> None:
@@ -432,6 +452,8 @@ class Follower:
         replid, wanted = "?", -1
         if self.resumable:
             replid, wanted = self.history.replid, self.backlog.end + 1
+            if self.rewind.fork is not None:
+                replid, wanted = self.rewind.fork.replid, self.rewind.fork.position + 1
             self._log(
                 LogLevel.NOTICE,
                 f"Trying a partial resynchronization (request {replid}:{wanted}).",
@@ -453,6 +475,8 @@ class Follower:
             self._full_resync(words, now_ms)
         elif words[0] == "+CONTINUE":
             self._continue(words, now_ms)
+        elif words[0] == "+FORK" and self.framed:
+            self._forked(words, now_ms)
         else:
             self._asked_in_vain(text, now_ms)
 
@@ -509,6 +533,8 @@ class Follower:
             return
         if self._epoch_is_behind(now_ms):
             return
+        if self.rewind.fork is not None:
+            self._go_back(self.rewind.fork)
         end = self.backlog.end
         if self._offer is not None and not self._adopt_mark(self._offer.mark, end, now_ms):
             return
@@ -522,6 +548,76 @@ class Follower:
         if self._handover:
             self._handover = False
             self._do(act.HandoverAnswered(True, ""))
+
+    # rewind
+
+    def _forked(self, words: list[str], now_ms: int) -> None:
+        """The leader knows our history up to the fork. What is behind it is put aside first."""
+        fork = read_fork(words)
+        sound = fork is not None and self._read_offer(words) and fork.position <= self.backlog.end
+        if fork is None or not sound or not self.resumable or self.rewind.fork is not None:
+            self._fail(f"unexpected reply to PSYNC: {' '.join(words)}", now_ms)
+            return
+        if self._epoch_is_behind(now_ms):
+            return
+        self._log(
+            LogLevel.WARNING,
+            f"The master's history leaves ours at offset {fork.position}, and ours ends at"
+            f" {self.backlog.end}: what is between is put aside",
+        )
+        self.rewind.fork = fork
+        self._become(_S.PREPARING)
+        self._do(act.PrepareRewind(fork, f"{self.host}:{self.port}"))
+
+    def _on_prepared(self, event: ev.RewindPrepared, now_ms: int) -> None:
+        fork, offer = self.rewind.fork, self._offer
+        if self.state is not _S.PREPARING or fork is None:
+            return
+        if event.failure:
+            self._fail(event.failure, now_ms)
+            return
+        refusal, mark = event.refusal, event.mark
+        if fork.how == act.GONE:
+            refusal = refusal or f"the master's backlog does not go back to {fork.position}"
+        elif mark is None:
+            refusal = refusal or "our own history checksum there is not known"
+        elif offer is not None and mark.base == offer.mark.base and mark != offer.mark:
+            self.stats.histories_diverged += 1
+            refusal = refusal or "the history checksums differ there"
+        self.heard_ms = now_ms
+        if refusal or mark is None:
+            self._log(LogLevel.WARNING, f"A full synchronization is needed: {refusal}")
+            self.rewind.fork, self.resumable = None, False
+            self._ask()
+            return
+        self.rewind.mark = mark
+        self._become(_S.CONFIGURING)
+        self._replies_due.append("frames")
+        self._do(act.SendToLeader(self._frames_request()))
+
+    def _go_back(self, fork: act.Fork) -> None:
+        """The leader goes on from the fork, so our history ends there now."""
+        self._do(act.BeginRewind(fork.position))
+        self._do(act.DropFollowers("the history went back to where the master's left it"))
+        try:
+            self.backlog.rewind(fork.position, self.rewind.mark)
+        except FrameError:
+            self.backlog.reset(fork.position, self.rewind.mark)
+        self.history.go_back(fork.replid, fork.position)
+        self.rewind.fork, self.rewind.active = None, True
+        self.stats.rewinds += 1
+
+    def _on_wanted(self, event: ev.KeysWanted, now_ms: int) -> None:
+        if self.state is _S.STREAM and self.rewind.active:
+            request = self.rewind.ask(event.keys, now_ms)
+            self._do(act.SendToLeader(_command(b"REPLCONF", b"VALUES", request)))
+
+    def _on_rewound(self, event: ev.RewindEnded, now_ms: int) -> None:
+        self.rewind.active = False
+        self.rewind.reset()
+        if self.state is _S.STREAM:
+            self.down_since_ms = None
+            self._ack(self.position, now_ms)
 
     def _adopt_mark(self, mark: HistoryMark, end: int, now_ms: int) -> bool:
         """Compares histories where they can be compared, else takes over the leader's."""
@@ -596,6 +692,7 @@ class Follower:
         if self._new_replid:
             self.history.restart(self._new_replid)
         self.resumable = bool(self._new_replid)
+        self.rewind.active = False
         self.stats.full_syncs += 1
         self._do(act.RecordHistory())
         self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
@@ -626,8 +723,11 @@ class Follower:
             self.history.raise_epoch(self._offer.epoch)
             self._do(act.RecordHistory())
         self._acked_ms = now_ms
-        self.down_since_ms = None
         self._become(_S.STREAM)
+        if self.rewind.active:
+            self._do(act.FetchKeys())
+        else:
+            self.down_since_ms = None
 
     def _take_stream(self, data: bytes, now_ms: int) -> None:
         intake = self._intake
@@ -660,7 +760,8 @@ class Follower:
             self._apply(bodies)
             bodies = []
             try:
-                self._do(*self._compared.take(frame.body))
+                values = self.rewind.take(frame.body, self.heard_ms)
+                self._do(*(self._compared.take(frame.body) if values is None else values))
             except FrameError as error:
                 intake.refusal = error
         self._apply(bodies)
@@ -773,6 +874,8 @@ class Follower:
     def _ack(self, position: int, now_ms: int) -> None:
         self._acked_ms = now_ms
         self._ack_due = False
+        if self.rewind.active:
+            position = 0  # no position is that of all our data
         words = [b"REPLCONF", b"ACK", b"%d" % position]
         if self.framed and position == self.backlog.end:
             words += [b"HISTORY", b"%016x" % self.backlog.checksum]
@@ -841,6 +944,9 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
     ev.DataCompared: Follower._on_compared,
     ev.RebuildWanted: Follower._on_rebuild,
     ev.GetackReceived: Follower._on_getack,
+    ev.RewindPrepared: Follower._on_prepared,
+    ev.KeysWanted: Follower._on_wanted,
+    ev.RewindEnded: Follower._on_rewound,
     ev.SnapshotLoaded: Follower._on_loaded,
     ev.SnapshotRejected: Follower._on_rejected,
 }

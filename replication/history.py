@@ -72,6 +72,21 @@ class History:
         self.replid2_position = -1
         self.older = ()
 
+    def lineage(self, end: int) -> tuple[tuple[str, int], ...]:
+        """Every id known, newest first, each with the last position that belongs to it. `end` is
+        where the stream is now."""
+        named = [(self.replid, end), (self.replid2, self.replid2_position), *self.older]
+        return tuple((replid, last) for replid, last in named if replid != NO_REPLID)
+
+    def go_back(self, replid: str, position: int) -> None:
+        """Forgets all that came after `position` under `replid`, which is one of the ids known."""
+        known = self.lineage(position)
+        at = [name for name, _ in known].index(replid)
+        before = tuple((name, min(last, position)) for name, last in known[at + 1 :])
+        self.replid = replid
+        self.replid2, self.replid2_position = before[0] if before else (NO_REPLID, -1)
+        self.older = before[1:]
+
     @property
     def second_repl_offset(self) -> int:
         """`second_repl_offset` as INFO shows it: first byte not in the second history, or -1."""

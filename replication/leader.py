@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from replication import actions as act
 from replication import events as ev
-from replication.actions import Action, Log, LogLevel
+from replication.actions import GONE, RESUMES, SELECTS, Action, Log, LogLevel
 from replication.backlog import Backlog
 from replication.checksum import crc32c
 from replication.constants import (
@@ -38,6 +38,7 @@ from replication.constants import (
     RESEND_BYTES_MAX,
     SEND_BYTES_MAX,
 )
+from replication.forks import common_point, decode_lineage
 from replication.frames import FrameError, FrameKind, seal
 from replication.full_sync import PassState, SnapshotPass
 from replication.handover import Handover, HandoverState
@@ -178,7 +179,9 @@ class Leader:
         """Followers online and heard of within `min-replicas-max-lag`."""
         lag_max_ms = self.settings.min_followers_lag_max_ms
         return sum(
-            1 for p in self.followers.values() if p.online and now_ms - p.heard_ms <= lag_max_ms
+            1
+            for p in self.followers.values()
+            if p.online and not p.rewinding and now_ms - p.heard_ms <= lag_max_ms
         )
 
     def enough_good(self, now_ms: int) -> bool:
@@ -287,12 +290,16 @@ class Leader:
         if name == b"member":
             progress.member = value[:MEMBER_ID_BYTES_MAX].decode("latin-1")
             return None
+        if name == b"lineage":
+            lineage = decode_lineage(value)
+            progress.lineage = lineage or ()
+            return None if lineage is not None else b"malformed lineage"
         if name == b"rdb-filter-only":
             return _take_parts(progress, value)
         if name == b"version":
             progress.options[name.decode()] = value.decode("latin-1")
             return None
-        if name not in (b"listening-port", b"rdb-only", b"frames", b"epoch", b"history", b"base"):
+        if name not in _NUMBER_OPTIONS:
             return b"Unrecognized REPLCONF option: %s" % name[:128]
         number = _number(value, 16 if name == b"history" else 10)
         if number is None:
@@ -327,6 +334,8 @@ class Leader:
         refusal = self._resume_refusal(progress, event)
         if refusal is None:
             self._resume(progress, event.wanted - 1, now_ms)
+            return
+        if self._tell_fork(progress, event):
             return
         if event.replid != "?":
             self.stats.sync_partial_err += 1
@@ -396,11 +405,38 @@ class Leader:
                 )
         return None
 
+    def _tell_fork(self, progress: Progress, event: ev.PsyncReceived) -> bool:
+        """Tells a peer that cannot resume where its history leaves ours, once a link: it may rewind
+        to there and ask again, and knows what would be lost otherwise."""
+        point = common_point(self.history.lineage(self.backlog.end), progress.lineage)
+        if point is None or progress.fork_told or not progress.framed or event.replid == "?":
+            return False
+        replid, position = point
+        covered = self.backlog.covers(position)
+        if position == event.wanted - 1 and (not covered or replid == event.replid):
+            return False  # it has written nothing of its own, so only a full sync helps
+        how = GONE
+        if covered and self.backlog.forget_if_damaged(position) is None:
+            ours = dict(self.history.lineage(self.backlog.end))
+            begins = replid != self.history.replid and ours[replid] == position
+            how = SELECTS if begins else RESUMES
+        progress.fork_told = True
+        line = f"+FORK {replid} {position} {how}"
+        at = self.backlog.end if how == GONE else position
+        self._do(act.Reply(progress.link, self._reply_line(progress, line, at)))
+        self._log(
+            LogLevel.NOTICE,
+            f"Replica {_name(progress)} has a history of its own from offset {position + 1} on;"
+            f" it is told so",
+        )
+        return True
+
     def _resume(self, progress: Progress, position: int, now_ms: int) -> None:
         line = f"+CONTINUE {self.history.replid}" if progress.can_psync2 else "+CONTINUE"
         self._do(act.Reply(progress.link, self._reply_line(progress, line, position)))
         progress.become(ProgressState.STREAM)
-        progress.sent_position = progress.acked_position = position
+        progress.sent_position = position
+        progress.acked_position = 0 if progress.rewinding else position
         progress.heard_ms = progress.sent_ms = now_ms
         self.stats.sync_partial_ok += 1
         self._pump_wanted = True
@@ -657,6 +693,7 @@ class Leader:
             self._drop(progress, f"its history has diverged at offset {event.position}")
             return
         progress.acked_position = max(progress.acked_position, event.position)
+        progress.rewinding &= event.position == 0
         progress.lag_bytes = self.backlog.end - progress.acked_position
         progress.lag_ms = self._unacked_age_ms(progress, now_ms)
         if event.log_position is not None:
@@ -1005,12 +1042,19 @@ def _take_parts(progress: Progress, value: bytes) -> bytes | None:
     return None
 
 
+_NUMBER_OPTIONS: Final = frozenset(
+    {b"listening-port", b"rdb-only", b"frames", b"epoch", b"history", b"base", b"rewinding"}
+)
+
+
 def _take_frames_option(progress: Progress, name: bytes, number: int) -> None:
     """`REPLCONF frames 1 epoch E history H base B`: the peer wants what it announced."""
     if name == b"frames":
         progress.framed = number == FRAMES_VERSION and progress.can_psync2
     elif name == b"epoch":
         progress.epoch = min(number, EPOCH_MAX)
+    elif name == b"rewinding":
+        progress.rewinding = number == 1
     elif name == b"history":
         progress.mark = HistoryMark(number, progress.mark.base if progress.mark else -1)
     else:

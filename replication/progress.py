@@ -71,6 +71,11 @@ class Progress:
     """Its id in the in-sync set; "" for a stock follower, which cannot be in it."""
     mark: HistoryMark | None = None
     """The history checksum it announced for the position it will ask for."""
+    lineage: tuple[tuple[str, int], ...] = ()
+    """The ids it knows, each with the last position that belongs to it."""
+    fork_told: bool = False
+    rewinding: bool = False
+    """Whether keys of its data are of another history: what it acknowledges counts for nothing."""
     sent_position: int = 0
     acked_position: int = 0
     logged_position: int = 0

@@ -384,7 +384,8 @@ class Sameness:
 
 
 def _comparable(progress: Progress) -> bool:
-    return progress.framed and progress.online and not progress.stream_on_ack
+    whole = progress.online and not progress.stream_on_ack and not progress.rewinding
+    return progress.framed and whole
 
 
 def _name(progress: Progress) -> str:

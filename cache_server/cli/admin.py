@@ -6,6 +6,7 @@ with stock redis-server and redis-sentinel as well.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -33,11 +34,13 @@ from cache_server.cli.asking import (
     pairs,
     parse_place,
 )
+from cache_server.cli.rollback import opened, rollback, show_header, verified
 from cache_server.cli.verify import is_same, report_table, run_pass
 from cache_server.disk import Disk
 from cache_server.errors import InputError
 from cache_server.persistence.inspection import FileReport, LogReport, inspect_log
 from cache_server.persistence.inspection import repair as repair_log
+from cache_server.persistence.rollback import is_rollback
 from cache_server.persistence.snapshot_codec import Loaded
 
 app = typer.Typer(
@@ -62,6 +65,7 @@ def encrypt(
 
 
 app.add_typer(changing.failover, name="failover")
+app.add_typer(rollback, name="rollback")
 app.command()(changing.history)
 app.command()(doctor.doctor)
 
@@ -153,8 +157,16 @@ def verify(
 
 FileArgument = Annotated[
     str,
-    typer.Argument(help="A snapshot, a log file, a manifest, or the folder that holds one."),
+    typer.Argument(help="A snapshot, a log or rollback file, a manifest, or the folder of one."),
 ]
+
+
+def is_rollback_file(path: str) -> bool:
+    """Whether a file begins as a rollback file does."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return is_rollback(file.read(16))
 
 
 def inspect(path: str) -> LogReport:
@@ -169,7 +181,14 @@ def inspect(path: str) -> LogReport:
 
 @app.command()
 def check(path: FileArgument) -> None:
-    """Reads snapshots and logs to their end, verifies every checksum, and says what is in them."""
+    """Reads snapshots, logs and rollback files to their end, verifies every checksum, and says what
+    is in them."""
+    if is_rollback_file(path):
+        reader = opened(path)
+        count = verified(reader)
+        show_header(reader.header)
+        console.print(f"{path}: whole, {count} discarded commands verified")
+        return
     report = inspect(path)
     for one in report.files:
         show_file(one)

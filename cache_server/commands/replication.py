@@ -87,6 +87,10 @@ def replconf_command(ctx: Any, args: list[bytes]) -> Any:
         if ctx.flags & states.FOLLOWER:
             replication.verified(ctx, args[2])
         return NO_REPLY
+    if name == b"values":
+        if ctx.flags & states.FOLLOWER:
+            replication.keys_asked(ctx, args[2])
+        return NO_REPLY
     if name == b"getack":
         return NO_REPLY
     options = tuple(zip(args[1::2], args[2::2]))

@@ -45,7 +45,8 @@ def _following(server: Any) -> Fields:
         fields.append(("master_link_down_since_seconds", down_s))
     return [
         *fields,
-        ("slave_priority", config.replica_priority),
+        # Keys of another history: nobody is to promote it.
+        ("slave_priority", 0 if follower.rewind.active else config.replica_priority),
         ("slave_read_only", int(config.replica_read_only)),
         ("replica_announced", int(config.replica_announced)),
     ]
@@ -121,6 +122,7 @@ def _ours(server: Any) -> Fields:
             leader.stats.histories_diverged + follower.stats.histories_diverged,
         ),
         *_verification(replication.sameness),
+        *replication.rewinding.info_fields(),
         *server.lease.info_lines().items(),
         *server.durability.info_lines().items(),
     ]

@@ -29,6 +29,7 @@ from cache_server.errors import CommandError, InputError, ProtocolError
 from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
 from cache_server.links.follower_link import LeaderConnection, SnapshotIntake
 from cache_server.links.leader_feed import FeedLink, SnapshotSource
+from cache_server.links.rewind import Rewinding
 from cache_server.links.sameness import Comparison, listed_with_buckets, read_values, repair
 from cache_server.links.stream_applier import StreamApplier
 from cache_server.observe import logs
@@ -46,6 +47,7 @@ from replication.history import History, HistoryMark, is_replid
 from replication.leader import Leader
 from replication.progress import INFO_STATES, Progress
 from replication.questions import DECLINED, DIGESTS, DONE, KEYS, pack_keys, pack_numbers
+from replication.rewind import KeyServer
 from replication.sameness import Sameness
 from replication.settings import FollowerSettings, LeaderSettings
 
@@ -102,6 +104,8 @@ class Replicator:
         self.follower = Follower(history, backlog, FollowerSettings())
         self.sameness = Sameness(self.leader)
         self.sameness.at_end = lambda: self.leading or self.follower.position == backlog.end
+        self.keys = KeyServer(self.leader)
+        self.keys.at_end = self.sameness.at_end
         #: Walks over our data: as a leader, and as a follower that is asked.
         self.comparison, self._asked_comparison = Comparison(server), Comparison(server)
         #: Told when this node begins to lead (True) or to follow (False).
@@ -118,6 +122,8 @@ class Replicator:
         self._dialling: asyncio.Task[None] | None = None
         self._applier = StreamApplier(server, self._getack)
         self._intake: SnapshotIntake | None = None
+        self.rewinding = Rewinding(self)
+        self._selected_before = 0
         self._reply: bytes | None = None
         self._waiters: dict[int, Any] = {}
         self._last_token = 0
@@ -219,9 +225,8 @@ class Replicator:
         if not self.follower.resumable:
             return
         self.leader.backlog.active = True
-        if intact:
-            self.server.propagation.forget_selected()
-        else:
+        self._stream_begins()
+        if not intact:
             self.leader.promote(self._now_ms())
             self._settle()
         self.refresh()
@@ -274,19 +279,34 @@ class Replicator:
         if self.leader.leading:
             return
         self._follow(ev.UnfollowRequested())
+        self._stream_begins()
         self.leader.promote(self._now_ms())
         self._has_promoted()
         self._settle()
 
     def _has_promoted(self) -> None:
         self.server.config.replicaof = None
+        self.rewinding.give_up()
         self.refresh()
         for told in self.on_role:
             told(True)
 
     def _selected_db(self) -> int:
         """The database that our own stream has selected last: it goes on there."""
-        return max(0, int(self.server.propagation.selected_db))
+        selected = int(self.server.propagation.selected_db)
+        return selected if selected >= 0 else self._selected_before
+
+    def forget_selected(self) -> None:
+        """The next command is preceded by a SELECT; which database was selected is remembered."""
+        self._selected_before = self._selected_db()
+        self.server.propagation.forget_selected()
+
+    def _stream_begins(self) -> None:
+        """This node writes the stream from here on, and begins with a SELECT."""
+        database = self._applier.client.db.index
+        self.server.propagation.forget_selected()
+        self._selected_before = database
+        self.rewinding.stream_begins(self.leader.backlog.end, database)
 
     def refresh(self) -> None:
         """Brings gates, expiry and propagation in line with role, link and settings."""
@@ -296,7 +316,7 @@ class Replicator:
             dispatch.GATE_READONLY: not leading and config.replica_read_only,
             dispatch.GATE_STALE: not leading
             and not self.follower.connected
-            and not config.replica_serve_stale_data,
+            and (self.follower.rewind.active or not config.replica_serve_stale_data),
             dispatch.GATE_MIN_REPLICAS: leading
             and (config.min_replicas_to_write > 0 or self.write_check is not None),
         }
@@ -308,8 +328,8 @@ class Replicator:
 
     def history_fields(self) -> list[tuple[bytes, Any]]:
         """What a snapshot taken now says of its place in the stream; nothing where there is no
-        stream."""
-        if not self.leader.active:
+        stream, or the data is not that of one place."""
+        if not self.leader.active or self.follower.rewind.active:
             return []
         self._flush()
         return [(b"cache-keys", len(self.server.keyspace)), *history_aux(self.history())]
@@ -458,6 +478,11 @@ class Replicator:
         self.sameness.answered(client.id, payload, self._now_ms())
         self._settle()
 
+    def keys_asked(self, client: Any, payload: bytes) -> None:
+        """A follower that rewinds asks for keys."""
+        self.keys.asked(client.id, payload)
+        self._settle()
+
     def data_flushed(self) -> None:
         """FLUSHALL: a snapshot of what was there is not worth sending any more."""
         self.leader.give_up_pass("the data was flushed")
@@ -602,7 +627,7 @@ class Replicator:
                 if self._write_log() and leader.needs_pump:
                     leader.pump(self._now_ms())
                 actions = follower.take_actions() + leader.take_actions()
-                actions += self.sameness.take_actions()
+                actions += self.sameness.take_actions() + self.keys.take_actions()
                 if not actions:
                     break
                 for action in actions:
@@ -669,7 +694,7 @@ class Replicator:
         self._log.history_changed()
 
     def _do_force_select(self, action: act.ForceSelect) -> None:
-        self.server.propagation.forget_selected()
+        self.forget_selected()
 
     def _do_drop_followers(self, action: act.DropFollowers) -> None:
         self.leader.drop_all(action.reason)
@@ -749,6 +774,7 @@ class Replicator:
 
     def _do_promote(self, action: act.Promote) -> None:
         self._follow(ev.UnfollowRequested())
+        self._stream_begins()
         self.handed = True
         self._has_promoted()
         self.handed = False
@@ -783,6 +809,9 @@ class Replicator:
             reason = b"it takes writes of its own (replica-read-only no)"
             self._follow(ev.DataCompared(number, DECLINED, (reason,)))
             return
+        if self.follower.rewind.active:
+            self._follow(ev.DataCompared(number, DECLINED, (b"it is being rewound",)))
+            return
 
         def done(walk: Any) -> None:
             if action.buckets is None:
@@ -800,6 +829,24 @@ class Replicator:
 
     def _do_rebuild(self, action: act.Rebuild) -> None:
         self._follow(ev.RebuildWanted(action.reason))
+
+    # -- actions: rewinding --------------------------------------------------------------------
+
+    def _do_read_keys(self, action: act.ReadKeys) -> None:
+        self._flush()
+        self.keys.keys_read(self.rewinding.read(action))
+
+    def _do_prepare_rewind(self, action: act.PrepareRewind) -> None:
+        self.rewinding.prepare(action)
+
+    def _do_begin_rewind(self, action: act.BeginRewind) -> None:
+        self.rewinding.begin(action.position)
+
+    def _do_fetch_keys(self, action: act.FetchKeys) -> None:
+        self.rewinding.fetch()
+
+    def _do_take_values(self, action: act.TakeValues) -> None:
+        self.rewinding.take(action.values)
 
     # -- actions: following --------------------------------------------------------------------
 
@@ -865,6 +912,7 @@ class Replicator:
             return
         try:
             self._stream_db = intake.commit()
+            self.rewinding.forget()
             self._log.data_replaced()
         except InputError as error:
             self._follow(ev.SnapshotRejected(str(error)))
@@ -918,6 +966,11 @@ _CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
     act.CompareData: Replicator._do_compare_data,
     act.RepairKeys: Replicator._do_repair_keys,
     act.Rebuild: Replicator._do_rebuild,
+    act.ReadKeys: Replicator._do_read_keys,
+    act.PrepareRewind: Replicator._do_prepare_rewind,
+    act.BeginRewind: Replicator._do_begin_rewind,
+    act.FetchKeys: Replicator._do_fetch_keys,
+    act.TakeValues: Replicator._do_take_values,
     act.Dial: Replicator._do_dial,
     act.SendToLeader: Replicator._do_send_to_leader,
     act.SendAck: Replicator._do_send_ack,

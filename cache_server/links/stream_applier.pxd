@@ -10,6 +10,7 @@ cdef class StreamApplier:
     cdef public object server
     cdef public Client client
     cdef public long long position
+    cdef public object passes_over
     cdef object _on_getack
     cdef long long _fed
     cdef compiled_core.RequestReader _reader

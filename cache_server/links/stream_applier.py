@@ -38,6 +38,8 @@ class StreamApplier:
         self.client: Client = server.new_client()
         self.client.flags |= states.LEADER
         self.position = 0
+        #: Asked of each command while the data is rewound: whether it is not to be executed.
+        self.passes_over: Callable[[list[bytes]], bool] | None = None
         self._on_getack = on_getack
         self._fed = 0
         self._reader = RequestReader()
@@ -64,7 +66,10 @@ class StreamApplier:
         mode = keyspace.expire_mode
         keyspace.expire_mode = EXPIRE_IGNORE
         try:
-            self._run(reader, dispatcher)
+            if self.passes_over is None:
+                self._run(reader, dispatcher)
+            else:
+                self._run_rewinding(reader, dispatcher)
         finally:
             keyspace.expire_mode = mode
 
@@ -81,6 +86,17 @@ class StreamApplier:
                 value = dispatcher.apply(client, args)
                 if type(value) is CommandError:
                     self._report(args, value)
+            if not client.flags & _MULTI:
+                self.position = self._fed - reader.buffered_bytes
+
+    def _run_rewinding(self, reader: RequestReader, dispatcher: Any) -> None:
+        """As `_run`, except that some commands are passed over."""
+        client = self.client
+        while (args := reader.next_request()) is not None:
+            if len(args) == _GETACK_WORDS and self._is_getack(args):
+                self._on_getack(self.position)
+            elif self.passes_over is None or not self.passes_over(args):
+                dispatcher.apply(client, args)
             if not client.flags & _MULTI:
                 self.position = self._fed - reader.buffered_bytes
 

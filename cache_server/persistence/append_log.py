@@ -91,6 +91,8 @@ class AppendLog:
         self._file: Appender | None = None
         self._place_due = True
         self._outdated = False
+        #: Whether the data is between two histories, so that nothing of it may be logged.
+        self.suspended = False
         self._database = 0
         self._annotated_s = 0
         self.failing = False
@@ -195,6 +197,8 @@ class AppendLog:
 
     def take(self, sealed: bytes) -> None:
         """A frame was added to the stream."""
+        if self.suspended:
+            return
         self.held.append(sealed)
         self._held_bytes += len(sealed)
         body_bytes, start, _ = _SPAN.unpack_from(sealed)
@@ -227,6 +231,23 @@ class AppendLog:
     def data_replaced(self) -> None:
         """A full sync: once the new history is known, all begins anew."""
         self._outdated = True
+        self.suspended = False
+
+    def suspend(self) -> None:
+        """The data leaves what is logged, and is nothing whole yet: until `resume` nothing is
+        written. The files stay as they are, and count until new ones are complete."""
+        self.suspended = True
+        if self.on:
+            self.stop_rewrite()
+            self._forget_held()
+            self._close_file()
+
+    def resume(self) -> None:
+        """The data is that of one history again, and is logged anew."""
+        if self.suspended:
+            self.suspended = False
+            if self.on:
+                self._restart()
 
     def stream_replaced(self, position: int, checksum: int) -> None:
         """The stream goes on elsewhere, or at the same position under a checksum that begins
@@ -241,7 +262,7 @@ class AppendLog:
     def _restart(self) -> None:
         """The files are of no use for the stream as it is now: all begins anew, and until the
         first base is there the old files count."""
-        self._outdated = False
+        self._outdated = self.scheduled = False
         self.stop_rewrite()
         self._forget_held()
         self._close_file()
@@ -339,6 +360,8 @@ class AppendLog:
 
     def history_changed(self) -> None:
         """The history's ids or epoch are others now: the next group is preceded by them."""
+        if self.suspended:
+            return
         if self._outdated and self.on:
             self._restart()
         elif self.on and not self._place_due:
@@ -459,7 +482,7 @@ class AppendLog:
             return False
         self.server.replication.settle_stream()
         if self.server.replication.leading:
-            self.server.propagation.forget_selected()  # every file begins with a SELECT
+            self.server.replication.forget_selected()  # every file begins with a SELECT
         snapshot = self.server.persistence.snapshot(log_base=True, commands=not as_snapshot)
         rewrite = self.rewriting = Rewrite(self, snapshot, replacement, self.history())
         self.rewrites += 1
@@ -581,7 +604,8 @@ class AppendLog:
             self.rewriting.abort()
 
     def _may_rewrite(self) -> bool:
-        return self.rewriting is None and self.server.persistence.running is None
+        busy = self.rewriting is not None or self.server.persistence.running is not None
+        return not busy and not self.suspended
 
     def _rewrite_if_due(self) -> None:
         limited = time.monotonic() < self._limited_until
@@ -590,7 +614,7 @@ class AppendLog:
                 self.rewrite()
             return
         percentage = self.config.auto_aof_rewrite_percentage
-        if self.state is not LogState.ON or not percentage or limited:
+        if self.state is not LogState.ON or not percentage or limited or self.suspended:
             return
         size = self.current_bytes
         if size <= self.config.auto_aof_rewrite_min_size:
@@ -607,7 +631,9 @@ class AppendLog:
             self.state = LogState.FIRST
             self.on_switched()
             self.folder.read_manifest()
-            if self.server.persistence.running is not None:
+            if self.suspended:
+                self.scheduled = True
+            elif self.server.persistence.running is not None:
                 self.scheduled = True
                 log.warning("AOF was enabled but there is already another background operation.")
             else:

@@ -1,0 +1,151 @@
+"""A leader that comes back with writes of its own: it rewinds, and nothing is lost in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cache_server.cli.admin import app as cachectl
+from cache_server.disk import Disk
+from cache_server.persistence.rollback import Discarded, RollbackReader
+from tests.integration.processes import OURS, Process, free_port, wait_for
+
+pytestmark = pytest.mark.integration
+
+FAST = ["repl-diskless-sync-delay 0", 'save ""', "repl-ping-replica-period 1"]
+WRITES = 10_000
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Any]:
+    """Starts nodes on request: `nodes(*lines)`."""
+    started: list[Process] = []
+
+    def start(*lines: str) -> Process:
+        node = Process(OURS, tmp_path / f"node{len(started)}", [*FAST, *lines])
+        started.append(node)
+        node.start()
+        return node
+
+    yield start
+    for node in started:
+        node.kill()
+
+
+def link_up(node: Process) -> bool:
+    info = node.info()
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
+
+
+def same(one: Process, other: Process) -> bool:
+    digests = {node.client().execute_command("DEBUG", "DIGEST") for node in (one, other)}
+    return len(digests) == 1
+
+
+def discarded(node: Process) -> list[Discarded]:
+    """What the only rollback file of a node holds."""
+    (path,) = node.folder.glob("rollback-*.aof")
+    assert node.info()["last_rollback_file"] == str(path)
+    return list(RollbackReader(Disk(), str(path)).commands())
+
+
+def pair(nodes: Any, *lines: str) -> tuple[Process, Process]:
+    """A leader, and a follower that is caught up."""
+    leader = nodes("enable-debug-command yes", *lines)
+    follower = nodes("enable-debug-command yes", f"replicaof 127.0.0.1 {leader.port}", *lines)
+    client = leader.client()
+    client.set("counter", 5)
+    client.rpush("list", *range(10))
+    wait_for(lambda: follower.client().llen("list") == 10, "the follower to catch up")
+    return leader, follower
+
+
+def diverge(leader: Process, follower: Process) -> list[list[bytes]]:
+    """Cuts the follower off for good and writes on; returns what was written."""
+    follower.client().replicaof("127.0.0.1", free_port())
+    wait_for(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
+    written: list[list[bytes]] = []
+    pipe = leader.client().pipeline(transaction=False)
+    for at in range(WRITES - 3):
+        words = [b"SET", b"tail:%d" % at, b"value %d" % at]
+        written.append(words)
+        pipe.execute_command(*words)
+    for words in ([b"INCR", b"counter"], [b"LPOP", b"list"], [b"DEL", b"tail:0"]):
+        written.append(words)
+        pipe.execute_command(*words)
+    pipe.execute()
+    return written
+
+
+def test_the_old_leader_rewinds_without_a_full_sync(nodes: Any) -> None:
+    leader, follower = pair(nodes)
+    written = diverge(leader, follower)
+    follower.client().replicaof("NO", "ONE")
+    new = follower.client()
+    new.incr("counter")
+    new.set("tail:1", "of the new leader")
+    new.copy("tail:1", "copied")
+    leader.client().replicaof("127.0.0.1", follower.port)
+    wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
+    wait_for(lambda: same(leader, follower), "the data to be the same")
+    assert new.info("stats")["sync_full"] == 0
+    assert new.info("stats")["sync_partial_ok"] == 1
+    found = discarded(leader)
+    assert [one.words for one in found] == written
+    assert all(one.database == 0 for one in found)
+    assert leader.client().get("counter") == "6"
+    assert leader.client().get("tail:2") is None
+    new.incr("counter")
+    wait_for(lambda: leader.client().get("counter") == "7", "the stream to go on")
+    assert same(leader, follower)
+    replays(leader, follower)
+
+
+def replays(old: Process, new: Process) -> None:
+    """The discarded writes can be done again, by key or all of them."""
+    path = old.info()["last_rollback_file"]
+    to = f"127.0.0.1:{new.port}"
+    asked = ["rollback", "replay", path, "--yes", "--to"]
+    told = CliRunner().invoke(cachectl, [*asked, f"127.0.0.1:{old.port}"])
+    assert told.exit_code == 1
+    told = CliRunner().invoke(cachectl, [*asked, to, "--match", "tail:12", "--dry-run"])
+    assert "1 commands would be sent" in told.output
+    assert new.client().get("tail:12") is None
+    told = CliRunner().invoke(cachectl, [*asked, to])
+    assert told.exit_code == 0, told.output
+    assert f"{WRITES} commands done" in told.output
+    client = new.client()
+    assert client.get("tail:12") == "value 12"
+    assert client.exists("tail:0") == 0
+    assert client.get("counter") == "8"
+    assert client.lrange("list", 0, 0) == ["1"]
+
+
+def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> None:
+    leader, follower = pair(nodes, "appendonly yes")
+    written = diverge(leader, follower)
+    leader.kill()
+    follower.client().replicaof("NO", "ONE")
+    follower.client().incr("counter")
+    leader.start()
+    leader.client().replicaof("127.0.0.1", follower.port)
+    wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
+    wait_for(lambda: same(leader, follower), "the data to be the same")
+    assert follower.info("stats")["sync_full"] == 0
+    assert [one.words for one in discarded(leader)] == written
+    wait_for(
+        lambda: leader.info("persistence")["aof_rewrite_in_progress"] == 0,
+        "the log to be that of the new history",
+    )
+    leader.kill()
+    leader.start()
+    leader.client().replicaof("127.0.0.1", follower.port)
+    follower.client().incr("counter")
+    wait_for(lambda: leader.client().get("counter") == "7", "the stream to go on")
+    assert same(leader, follower)
+    assert follower.info("stats")["sync_full"] == 0
+    assert len(list(leader.folder.glob("rollback-*.aof"))) == 1
