@@ -33,6 +33,7 @@ from replication.checksum import crc32c, crc64_redis
 from replication.frames import HEADER_BYTES, FrameError, FrameKind, FrameReader, seal
 from replication.full_sync import SnapshotError, SnapshotReceiver
 from replication.intake import StreamIntake
+from tests.fuzz import clients
 from tests.fuzz.mutations import mutated
 from tests.fuzz.test_snapshot import keyspace_of, load, plain, resealed, snapshot_bytes
 
@@ -278,4 +279,11 @@ TARGETS = {
     "snapshot": Target(_SNAPSHOTS, _check_snapshot),
     "nonsense": Target(_SNAPSHOTS, _check_nonsense_snapshot),
     "values": Target(DUMPED, _check_value),
+    "requests": Target(clients.PIPELINES, clients.check_requests),
+    "commands": Target(clients.PIPELINES, clients.check_commands),
+    "scripts": Target(clients.SCRIPTS, clients.check_script, clients.changed_script),
+    "arguments": Target(clients.ARGUMENTS, clients.check_argument),
+    "restore": Target(DUMPED, clients.check_restore),
+    "rules": Target(clients.RULES, clients.check_rules),
+    "globs": Target(clients.GLOBS, clients.check_glob),
 }
