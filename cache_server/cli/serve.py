@@ -159,6 +159,9 @@ async def _serve(config: Config) -> int:
             code = server.finished.result()
     except (InputError, OSError) as error:
         server.listeners.close()
+        if isinstance(error, InputError):
+            log.warning("Internal error in RDB or log: %s", error)
+            log.warning("Terminating server after rdb file reading failure.")
         log.warning("Fatal error loading the DB: %s. Exiting.", error)
         return 1
     if pidfile:

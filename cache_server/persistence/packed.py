@@ -228,7 +228,9 @@ def _zipmap_length(data: bytes, position: int) -> tuple[int, int]:
     if data[position] < 254:
         return data[position], position + 1
     if data[position] == 254 and position + 5 <= len(data):
-        return _little(data, position + 1, 4), position + 5
+        length = _little(data, position + 1, 4)
+        if length >= 254:
+            return length, position + 5
     raise _damage("zipmap", position, "a length is wrong")
 
 
@@ -256,6 +258,8 @@ def read_zipmap(data: bytes) -> list[bytes]:
         if position > end:
             raise _damage("zipmap", position, "a value is cut short")
         items += (key, value)
+    if not items:
+        raise _damage("zipmap", 0, "it is empty")
     if data[0] < 254 and data[0] != len(items) // 2:
         raise _damage("zipmap", 0, f"{len(items) // 2} pairs where {data[0]} are promised")
     return items

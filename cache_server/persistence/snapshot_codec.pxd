@@ -49,6 +49,7 @@ cdef class Reader:
 
 cpdef double parse_double(bytes digits) except? -1
 cpdef read_value(Reader reader, int code)
+cdef _value_of(Reader reader, int code)
 @cython.locals(elements=list)
 cdef list _strings(Reader reader, long long count)
 cdef _list(list elements)

@@ -452,8 +452,35 @@ def parse_double(digits: bytes) -> float:
         raise InputError(f"{digits[:40]!r} is no score") from None
 
 
+#: What a refused value is called in the log, in the words that log readers look for.
+_PACKED_NAMES = {
+    HASH_ZIPMAP: "Zipmap",
+    LIST_ZIPLIST: "List ziplist",
+    SET_INTSET: "Intset",
+    ZSET_ZIPLIST: "Zset ziplist",
+    HASH_ZIPLIST: "Hash ziplist",
+    LIST_QUICKLIST: "Quicklist ziplist",
+    LIST_QUICKLIST_2: "Quicklist listpack",
+    HASH_LISTPACK: "Hash listpack",
+    ZSET_LISTPACK: "Zset listpack",
+    STREAM_LISTPACKS: "Stream listpack",
+    STREAM_LISTPACKS_2: "Stream listpack",
+    STREAM_LISTPACKS_3: "Stream listpack",
+}
+
+
 def read_value(reader: Reader, code: int) -> Any:
     """The value of type `code`; None for one without elements. Raises Truncated and InputError."""
+    try:
+        return _value_of(reader, code)
+    except InputError as error:
+        if code not in _PACKED_NAMES:
+            raise
+        name = _PACKED_NAMES[code]
+        raise InputError(f"{name} integrity check failed: {error}") from None
+
+
+def _value_of(reader: Reader, code: int) -> Any:
     if code == STRING:
         return reader.string_value()
     if code in (HASH, HASH_LISTPACK, HASH_ZIPLIST, HASH_ZIPMAP):
@@ -501,7 +528,10 @@ def _list_nodes(reader: Reader, code: int) -> list[bytes]:
             continue
         container = reader.number()
         if container == 1:
-            elements.append(reader.string())
+            element = reader.string()
+            if not element:
+                raise InputError("a list node is empty")
+            elements.append(element)
         elif container == 2:
             elements += read_listpack(reader.string())
         else:

@@ -217,13 +217,17 @@ def _read_consumer(reader: Any, group: Group, unowned: dict[int, Pending], versi
     seen_ms = reader.signed_ms()
     if version >= 3:
         reader.signed_ms()  # when it last got something: 7.0 does not know that
-    if name in group.consumers or seen_ms < 0:
+    if name in group.consumers:
+        raise InputError(f"Duplicate stream consumer detected: {name[:80]!r}")
+    if seen_ms < 0:
         raise InputError(f"the consumer {name[:80]!r} of a stream is wrong")
     consumer = group.consumers[name] = Consumer(seen_ms)
     ids = [_id_from(reader.take(16)) for _ in range(reader.count())]
     for entry_id in sorted(ids):
         pending = unowned.pop(entry_id, None)
         if pending is None:
+            if entry_id in group.pending.entries:
+                raise InputError("Stream consumer PEL entry already has a consumer assigned")
             raise InputError(f"the consumer {name[:80]!r} has an entry that is not pending")
         pending.consumer = name
         consumer.pending.add(entry_id, pending)
