@@ -31,6 +31,9 @@ ERROR_CODES_MAX = 128
 TABLE_BUCKET_KEYS = 64
 #: A table of up to so many keys is one bucket, in order of insertion.
 TABLE_SMALL_KEYS = 128
+#: The fields of a hash lie in one block up to so many bytes and pairs: a look-up walks over them.
+FIELDS_BLOCK_BYTES_MAX = 1024
+FIELDS_BLOCK_PAIRS_MAX = 64
 #: Pairs in one block of a sorted set's order: an insertion shifts half of it, a few KB.
 SORTED_BLOCK_PAIRS = 512
 #: Draws with repetition in one reply (HRANDFIELD, ZRANDMEMBER with a negative count): a request of

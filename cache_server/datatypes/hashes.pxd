@@ -1,13 +1,12 @@
 cimport cython
 from cache_server.client cimport Client
 from cache_server.keyspace.database cimport Database
-from cache_server.structures.table cimport Table
+from cache_server.structures.fields cimport Fields
 
 @cython.final
-cdef class Hash:
-    cdef public Table table
+cdef class Hash(Fields):
     cdef public bint packed
-    cdef public Py_ssize_t longest
+    cdef public int longest
 
 @cython.locals(index=Py_ssize_t, word=bytes)
 cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first, Py_ssize_t added)

@@ -1,9 +1,8 @@
 """Hashes: fields and their values under one key.
 
-A hash is a `Table` of bytes to bytes, whatever its size: small dicts need no second layout. What
-Redis calls its encoding is kept as one bit for those who ask (OBJECT ENCODING): a hash is a
-listpack until it has more fields, or a longer field or value, than the settings allow, and never
-again.
+How fields lie in memory is the business of `Fields`. What Redis calls the encoding of a hash is
+kept as one bit for those who ask (OBJECT ENCODING): a hash is a listpack until it has more fields,
+or a longer field or value, than the settings allow, and never again.
 
 Invariants: fields and values are bytes; a hash in the keyspace is never empty.
 
@@ -12,7 +11,7 @@ Source: https://redis.io/docs/latest/commands/?group=hash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from sys import getsizeof
 from typing import Any
 
@@ -32,15 +31,15 @@ from cache_server.datatypes.arguments import (
 from cache_server.datatypes.scanning import parse_cursor, parse_options, scan_reply
 from cache_server.errors import CommandError, syntax_error, wrong_arity
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH
-from cache_server.structures.table import Table
+from cache_server.structures.fields import Fields
 from cache_server.wire.replies import OK, Map
 
 _PACKED_ENTRIES_DEFAULT = 512
 _PACKED_BYTES_DEFAULT = 64
 
 
-class Hash:
-    """Fields to values, in `table`. `packed` says that Redis would hold them as a listpack.
+class Hash(Fields):
+    """Fields to values. `packed` says that Redis would hold them as a listpack.
 
     `longest` is the length in bytes up to which words were found to fit a listpack: for those the
     settings need not be asked again."""
@@ -49,20 +48,13 @@ class Hash:
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """`pairs` of field and value. The encoding is what the default settings make of them."""
-        self.table = Table()
+        super().__init__()
         self.packed = True
         self.longest = 0
         for field, value in pairs:
-            self.table.set(field, value)
-        if self.table.used:
+            self.set(field, value)
+        if len(self):
             self.fit(_PACKED_ENTRIES_DEFAULT, _PACKED_BYTES_DEFAULT)
-
-    def __len__(self) -> int:
-        return self.table.used
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """(field, value), in no order that means anything. Not for use while fields change."""
-        return self.table.items()
 
     @property
     def encoding(self) -> bytes:
@@ -71,26 +63,25 @@ class Hash:
 
     def fit(self, entries_max: int, bytes_max: int) -> None:
         """Decides anew whether the hash is packed, by its contents."""
-        self.packed = self.table.used <= entries_max and all(
+        self.packed = len(self) <= entries_max and all(
             len(field) <= bytes_max and len(value) <= bytes_max for field, value in self.items()
         )
 
     def copy(self) -> Hash:
-        """The same fields in a table of its own."""
-        twin = Hash()
-        for field, value in self.table.items():
-            twin.table.set(field, value)
+        """The same fields in a hash of its own."""
+        twin = Hash(self.items())
         twin.packed = self.packed
         return twin
 
     def memory_bytes(self, samples: int) -> int:
         """An estimate from `samples` fields (0: from all), in bytes."""
-        return getsizeof(self) + sampling.table_memory(self.table, samples)
+        table = self.unpacked
+        return getsizeof(self) + (0 if table is None else sampling.table_memory(table, samples))
 
 
 def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int, added: int) -> None:
     """After `words[first:]` were stored: they or the number of fields may end the listpack."""
-    if added and fields.table.used > ctx.config.hash_max_listpack_entries:
+    if added and len(fields) > ctx.config.hash_max_listpack_entries:
         fields.packed = False
         return
     for index in range(first, len(words)):
@@ -124,7 +115,7 @@ def hset_command(ctx: Any, args: list[bytes]) -> int:
     fields = _opened(db, key)
     added = 0
     for index in range(2, count, 2):
-        if fields.table.set(args[index], args[index + 1]):
+        if fields.set(args[index], args[index + 1]):
             added += 1
     if fields.packed:
         _unpack_if_large(ctx, fields, args, 2, added)
@@ -144,9 +135,9 @@ def hsetnx_command(ctx: Any, args: list[bytes]) -> int:
     """HSETNX key field value: whether it was set"""
     db = ctx.db
     fields = _opened(db, args[1])
-    if args[2] in fields.table:
+    if args[2] in fields:
         return 0
-    fields.table.set(args[2], args[3])
+    fields.set(args[2], args[3])
     if fields.packed:
         _unpack_if_large(ctx, fields, args, 2, 1)
     db.changed(args[1], NOTIFY_HASH, b"hset")
@@ -159,7 +150,7 @@ def hincrby_command(ctx: Any, args: list[bytes]) -> int:
     db = ctx.db
     key, field = args[1], args[2]
     fields: Hash | None = db.write_as(key, Hash)
-    current = None if fields is None else fields.table.get(field)
+    current = None if fields is None else fields.get(field)
     value = 0 if current is None else integer_or_none(current)
     if value is None:
         raise CommandError(b"ERR hash value is not an integer")
@@ -177,7 +168,7 @@ def hincrbyfloat_command(ctx: Any, args: list[bytes]) -> bytes:
         raise CommandError(b"ERR value is NaN or Infinity")
     key, field = args[1], args[2]
     fields: Hash | None = ctx.db.write_as(key, Hash)
-    current = None if fields is None else fields.table.get(field)
+    current = None if fields is None else fields.get(field)
     value = long_double_or_none(b"0" if current is None else current)
     if value is None:
         raise CommandError(b"ERR hash value is not a float")
@@ -193,7 +184,7 @@ def hincrbyfloat_command(ctx: Any, args: list[bytes]) -> bytes:
 def _store(ctx: Any, key: bytes, field: bytes, value: bytes, event: bytes) -> None:
     """One field set, with its event."""
     fields = _opened(ctx.db, key)
-    fields.table.set(field, value)
+    fields.set(field, value)
     if fields.packed:
         _unpack_if_large(ctx, fields, [field, value], 0, 1)
     ctx.db.changed(key, NOTIFY_HASH, event)
@@ -208,12 +199,12 @@ def hdel_command(ctx: Any, args: list[bytes]) -> int:
         return 0
     removed = 0
     for index in range(2, len(args)):
-        if fields.table.discard(args[index]):
+        if fields.discard(args[index]):
             removed += 1
-            if fields.table.used == 0:
+            if len(fields) == 0:
                 break
     if removed:
-        emptied = fields.table.used == 0
+        emptied = len(fields) == 0
         if emptied:
             db.delete(key)
         db.changed(key, NOTIFY_HASH, b"hdel", removed)
@@ -229,7 +220,7 @@ def hget_command(ctx: Any, args: list[bytes]) -> Any:
     """HGET key field"""
     db = ctx.db
     fields: Hash | None = db.read_as(args[1], Hash)
-    return None if fields is None else fields.table.get(args[2])
+    return None if fields is None else fields.get(args[2])
 
 
 def hmget_command(ctx: Any, args: list[bytes]) -> list[bytes | None]:
@@ -237,51 +228,51 @@ def hmget_command(ctx: Any, args: list[bytes]) -> list[bytes | None]:
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
     if fields is None:
         return [None] * (len(args) - 2)
-    return [fields.table.get(args[index]) for index in range(2, len(args))]
+    return [fields.get(args[index]) for index in range(2, len(args))]
 
 
 def hlen_command(ctx: Any, args: list[bytes]) -> int:
     """HLEN key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return 0 if fields is None else fields.table.used
+    return 0 if fields is None else len(fields)
 
 
 def hexists_command(ctx: Any, args: list[bytes]) -> int:
     """HEXISTS key field"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return 1 if fields is not None and args[2] in fields.table else 0
+    return 1 if fields is not None and args[2] in fields else 0
 
 
 def hstrlen_command(ctx: Any, args: list[bytes]) -> int:
     """HSTRLEN key field: the value's length in bytes"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    value = None if fields is None else fields.table.get(args[2])
+    value = None if fields is None else fields.get(args[2])
     return 0 if value is None else len(value)
 
 
 def hkeys_command(ctx: Any, args: list[bytes]) -> list[bytes]:
     """HKEYS key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return [] if fields is None else fields.table.keys_list()
+    return [] if fields is None else fields.keys_list()
 
 
 def hvals_command(ctx: Any, args: list[bytes]) -> list[bytes]:
     """HVALS key"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return [] if fields is None else list(fields.table.values())
+    return [] if fields is None else fields.values_list()
 
 
 def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
     """HGETALL key: a map"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return Map() if fields is None else Map(fields.table.flat_items())
+    return Map() if fields is None else Map(fields.flat_items())
 
 
 def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:
     """HRANDFIELD key [count [WITHVALUES]]"""
     if len(args) == 2:
         fields: Hash | None = ctx.db.read_as(args[1], Hash)
-        return None if fields is None else fields.table.random_key(ctx.keyspace.rng)
+        return None if fields is None else fields.random_key(ctx.keyspace.rng)
     count = parse_in_range(args[2], -INT64_MAX, INT64_MAX)
     if len(args) > 4 or (len(args) == 4 and args[3].lower() != b"withvalues"):
         raise syntax_error()
@@ -292,14 +283,14 @@ def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:
     if fields is None or count == 0:
         return []
     if count > 0:
-        chosen = sampling.distinct_keys(fields.table, count, ctx.keyspace.rng)
+        chosen = sampling.distinct_keys(fields, count, ctx.keyspace.rng)
     else:
-        chosen = sampling.repeated_keys(fields.table, -count, ctx.keyspace.rng)
+        chosen = sampling.repeated_keys(fields, -count, ctx.keyspace.rng)
     if not with_values:
         return chosen
     if ctx.protocol == 3:
-        return [[field, fields.table.get(field)] for field in chosen]
-    return [word for field in chosen for word in (field, fields.table.get(field))]
+        return [[field, fields.get(field)] for field in chosen]
+    return [word for field in chosen for word in (field, fields.get(field))]
 
 
 def hscan_command(ctx: Any, args: list[bytes]) -> list[Any]:
@@ -310,12 +301,12 @@ def hscan_command(ctx: Any, args: list[bytes]) -> list[Any]:
         return scan_reply(0, [])
     options = parse_options(args, 3)
     if fields.packed:
-        cursor, names = 0, fields.table.keys_list()
+        cursor, names = 0, fields.keys_list()
     else:
-        cursor, names = fields.table.scan(cursor, options.count)
+        cursor, names = fields.scan(cursor, options.count)
     if options.match is not None:
         names = [name for name in names if options.match(name)]
-    return scan_reply(cursor, [word for name in names for word in (name, fields.table.get(name))])
+    return scan_reply(cursor, [word for name in names for word in (name, fields.get(name))])
 
 
 COMMANDS = [

@@ -8,14 +8,15 @@ from typing import Any
 
 from cache_server.constants import RANDOM_MEMBERS_MAX
 from cache_server.errors import CommandError
+from cache_server.structures.fields import Fields
 from cache_server.structures.table import Table
 
 
-def distinct_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+def distinct_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]:
     """`count` different keys, every choice equally likely; all of them where there are fewer."""
-    if count >= table.used:
+    if count >= len(table):
         return table.keys_list()
-    if count * 3 > table.used:
+    if count * 3 > len(table):
         return rng.sample(table.keys_list(), count)
     chosen: dict[bytes, None] = {}
     while len(chosen) < count:
@@ -25,11 +26,11 @@ def distinct_keys(table: Table, count: int, rng: Random) -> list[bytes]:
     return list(chosen)
 
 
-def repeated_keys(table: Table, count: int, rng: Random) -> list[bytes]:
+def repeated_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]:
     """`count` independent draws from a table that is not empty. Raises for too many."""
     if count > RANDOM_MEMBERS_MAX:
         raise CommandError(b"ERR value is out of range")
-    keys = table.keys_list() if count * 8 > table.used else []
+    keys = table.keys_list() if count * 8 > len(table) else []
     if keys:
         return rng.choices(keys, k=count)
     draws = [table.random_key(rng) for _ in range(count)]
@@ -50,7 +51,7 @@ def table_memory(table: Table, samples: int) -> int:
             seen += 1
         if samples and seen >= samples:
             break
-    return getsizeof(table) + table.memory_bytes + (size * table.used // seen if seen else 0)
+    return getsizeof(table) + table.memory_bytes + (size * len(table) // seen if seen else 0)
 
 
 def _value_memory(value: Any) -> int:

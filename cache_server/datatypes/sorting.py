@@ -224,7 +224,7 @@ class Pattern:
             return None
         found = db.read(self.before + element + self.after)
         if self.field:
-            found = found.table.get(self.field) if type(found) is Hash else None
+            found = found.get(self.field) if type(found) is Hash else None
         elif not is_string(found):
             found = None
         return None if found is None else string_bytes(found)
