@@ -69,9 +69,23 @@ def _element_digests(value: Any) -> Iterator[int]:
         for entry_id, words in value.items():
             parts = b"".join(b"%d:%b" % (len(word), word) for word in map(_bytes, words))
             yield _hash(b"%d:%b" % (entry_id, parts))
+        yield from _group_digests(value)
     else:
         for place, element in enumerate(value):
             yield _hash(b"%d:%b" % (place, _bytes(element)))
+
+
+def _group_digests(stream: Any) -> Iterator[int]:
+    """Of each group how far it has read, its consumers, and whose which entry is. What a consumer
+    changes by reading its own entries again is left out (when and how often each was delivered,
+    when it was seen), and so is the count of entries read: no stream carries these."""
+    for name, group in stream.groups.items():
+        label = b"%d:%b" % (len(name), name)
+        yield _hash(b"group %b%d" % (label, group.last_id))
+        for consumer in group.consumers:
+            yield _hash(b"consumer %b%b" % (label, consumer))
+        for entry_id, pending in group.pending.items():
+            yield _hash(b"pending %b%d:%b" % (label, entry_id, pending.consumer))
 
 
 def digest_steps(db_index: int, key: bytes, entry: Any) -> Iterator[int | None]:
@@ -242,7 +256,8 @@ def corrupted(db: Database, key: bytes) -> bool:
     elif value.type_name == b"zset":
         entry.value = type(value)([*value.items(), (b"\x01", 1.0)])
     else:
-        return False
+        entry.value = value.copy()
+        entry.value.last_id += 1
     return True
 
 

@@ -11,6 +11,7 @@ from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.keyspace.database import Keyspace
 from cache_server.persistence.key_digests import BUCKETS, DigestWalk, bucket_of, corrupted
+from tests.unit.talk import Room
 
 
 def filled(seed: int = 1, count: int = 300) -> Keyspace:
@@ -109,3 +110,42 @@ def test_only_wanted_buckets_are_listed() -> None:
     walk.close()
     assert {(0, b"s10"), (0, b"hash")} <= {(db_index, key) for db_index, key, _ in walk.listed}
     assert {bucket_of(db_index, key) for db_index, key, _ in walk.listed} == wanted
+
+
+GROUP_STEPS = {
+    "group": "XGROUP CREATE x other 0",
+    "last id": "XGROUP SETID x g 1-1",
+    "consumer": "XGROUP CREATECONSUMER x g carol",
+    "owner": "XCLAIM x g bob 0 1-1 JUSTID",
+    "acknowledged": "XACK x g 1-2",
+}
+
+
+def with_group(*requests: str) -> Keyspace:
+    """A stream of four entries, of which alice has two pending and bob one."""
+    room = Room()
+    shell = room.client()
+    for number in range(1, 5):
+        shell.say(f"XADD x 1-{number} f v")
+    shell.say("XGROUP CREATE x g 0", "XREADGROUP GROUP g alice COUNT 2 STREAMS x >")
+    shell.say("XREADGROUP GROUP g bob COUNT 1 STREAMS x >", *requests)
+    room.close()
+    return room.server.keyspace
+
+
+@pytest.mark.parametrize("what", GROUP_STEPS)
+def test_groups_consumers_and_pending_entries_count(what: str) -> None:
+    assert sums(with_group()) == sums(with_group())
+    assert sums(with_group(GROUP_STEPS[what])) != sums(with_group())
+
+
+def test_reading_pending_entries_again_does_not_count() -> None:
+    again = with_group("XREADGROUP GROUP g alice STREAMS x 0")
+    assert sums(again) == sums(with_group())
+
+
+def test_a_corrupted_stream_shows() -> None:
+    keyspace = with_group()
+    before = sums(keyspace)
+    assert corrupted(keyspace.databases[0], b"x")
+    assert sums(keyspace) != before
