@@ -145,3 +145,10 @@ def test_frames_that_do_not_follow_one_another_are_no_group() -> None:
     apart = [sealed(SET[:10]), sealed(SET[10:], 11)]
     with pytest.raises(DamageError, match="does not come next"):
         read(encode_place(PLACE) + encode_group(apart))
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b"\n", b"A", b"\x00"])
+def test_blanks_in_a_header_are_damage(blank: bytes) -> None:
+    data = a_log().replace(b"#CF:4346010121", b"#CF:43460101" + blank + b"1", 1)
+    with pytest.raises(DamageError, match="lower-case hexadecimal"):
+        read(data)
