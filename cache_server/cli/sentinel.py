@@ -45,7 +45,6 @@ SHARED_COMMANDS = frozenset(
         "auth",
         "client",
         "command",
-        "hello",
         "info",
         "ping",
         "psubscribe",

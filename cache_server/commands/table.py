@@ -83,6 +83,7 @@ _GROUP_CATEGORIES = {
     "transactions": "transaction",
     "server": "",
     "connection": "connection",
+    "sentinel": "",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache_server.client import STOP_BLOCKED
+from cache_server.commands import connection
 from cache_server.commands.table import EXTENSION, Command, Handler, container_only
 from cache_server.coordination.driver import HELLO_CHANNEL
 from cache_server.coordination.link import is_ip
@@ -249,7 +250,7 @@ def remove_command(ctx: Any, args: list[bytes]) -> Any:
 
 def reset_command(ctx: Any, args: list[bytes]) -> Any:
     names = [one.config.name for one in front(ctx).view().masters]
-    matched = tuple(name for name in names if glob.match(args[2], name.encode(), nocase=True))
+    matched = tuple(name for name in names if glob.match(args[2], name.encode(), nocase=False))
     return ask(ctx, lambda number: ResetAsked(number, matched))
 
 
@@ -307,6 +308,15 @@ def simulate_failure_command(ctx: Any, args: list[bytes]) -> Any:
 
 def help_command(ctx: Any, args: list[bytes]) -> Any:
     return [Status(line.encode()) for line in HELP.splitlines()]
+
+
+def hello_command(ctx: Any, args: list[bytes]) -> Any:
+    """HELLO [protover [AUTH user password] [SETNAME name]]: a sentinel has a mode, and no role."""
+    reply = connection.hello_command(ctx, args)
+    shown = dict(zip(reply[::2], reply[1::2], strict=True))
+    shown[b"mode"] = b"sentinel"
+    del shown[b"role"]
+    return Map([word for pair in shown.items() for word in pair])
 
 
 def role_command(ctx: Any, args: list[bytes]) -> Any:
@@ -404,7 +414,15 @@ _SUBCOMMANDS = [
         "2.8.4",
         "Get port and address of a master",
     ),
-    _row("help", 2, help_command, "6.2.0", "Show helpful text about the different subcommands"),
+    Command(
+        "help",
+        2,
+        "loading stale",
+        help_command,
+        group="sentinel",
+        since="6.2.0",
+        summary="Show helpful text about the different subcommands",
+    ),
     _row(
         "info-cache",
         -3,
@@ -444,6 +462,15 @@ COMMANDS = [
         summary="A container for Sentinel commands",
         complexity="Depends on subcommand.",
         subcommands=_SUBCOMMANDS,
+    ),
+    Command(
+        "hello",
+        -1,
+        "noscript loading stale fast no_auth allow_busy",
+        hello_command,
+        group="connection",
+        since="6.0.0",
+        summary="Handshake with Redis",
     ),
     Command(
         "publish",

@@ -51,10 +51,10 @@ def integer(raw: object, low: int = 0, high: int = constants.EPOCH_MAX) -> int:
     if isinstance(raw, bytes):
         digits = raw[1:] if raw[:1] == b"-" else raw
         if not digits.isdigit() or len(digits) > 19:
-            raise MessageError("a number was expected")
+            raise MessageError("value is not an integer or out of range")
         raw = int(raw)
     if not isinstance(raw, int):
-        raise MessageError("a number was expected")
+        raise MessageError("value is not an integer or out of range")
     if not low <= raw <= high:
         raise MessageError("a number is out of range")
     return raw
