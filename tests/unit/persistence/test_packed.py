@@ -95,8 +95,17 @@ def test_an_intset_out_of_order_is_refused() -> None:
 
 
 def test_a_zipmap_with_long_lengths_and_padding() -> None:
-    data = b"\x02\x03foo\x03\x02barxx\xfe\x04\x00\x00\x00long\x00\x00\xff"
-    assert read_zipmap(data) == [b"foo", b"bar", b"long", b""]
+    long = b"l" * 254
+    data = b"\x02\x03foo\x03\x02barxx\xfe\xfe\x00\x00\x00" + long + b"\x00\x00\xff"
+    assert read_zipmap(data) == [b"foo", b"bar", long, b""]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\xff", b"\x01\xfe\x04\x00\x00\x00long\x00\x00\xff"], ids=["empty", "long form"]
+)
+def test_a_zipmap_that_redis_would_not_write_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError, match="zipmap"):
+        read_zipmap(data)
 
 
 @pytest.mark.parametrize("read", [read_listpack, read_ziplist, read_intset, read_zipmap])
