@@ -136,14 +136,19 @@ class Server:
         """Accepts clients, then starts the parts: who comes before they are ready is told LOADING.
 
         The addresses have to be bound. What a part raises ends the start."""
-        self.loading = True
-        self.dispatcher.gates |= GATE_LOADING
+        self.set_loading(True)
         await self.listeners.accept()
         for part in self.parts:
             await part.start()
-        self.dispatcher.gates &= ~GATE_LOADING
-        self.loading = False
+        self.set_loading(False)
         self.loop.call_later(1 / max(1, self.config.hz), self._cron)
+
+    def set_loading(self, on: bool) -> None:
+        """While the data is being loaded, whoever asks is told LOADING."""
+        self.loading = on
+        self.dispatcher.gates &= ~GATE_LOADING
+        if on:
+            self.dispatcher.gates |= GATE_LOADING
 
     async def stop(self) -> None:
         """Closes the listeners and all clients, then stops the parts in reverse order."""

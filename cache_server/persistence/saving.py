@@ -183,6 +183,7 @@ class Persistence:
         folder.read_manifest()
         install(self.keyspace, Loaded(len(self.keyspace.databases)))
         self.loading = Loading(0)
+        self.server.set_loading(True)  # a script in it may run long
         try:
             for _ in LogLoad(folder, self).steps(SAVE_SYNC_BYTES):
                 pass
@@ -193,6 +194,7 @@ class Persistence:
             ) from None
         finally:
             self.loading = None
+            self.server.set_loading(False)
             self.keyspace.dirty = dirty  # nothing was changed that the stream has to tell
         self._dirty_saved = dirty
         log.warning("Append Only File loaded by DEBUG LOADAOF")

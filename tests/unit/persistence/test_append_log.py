@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cache_server.config import Config
 from cache_server.disk import Appender, Disk
 from cache_server.errors import InputError
 from cache_server.persistence.inspection import inspect_log, repair
+from cache_server.persistence.log_folder import LogLoad
 from cache_server.server import Server
 from replication.constants import NO_REPLID
 from tests.unit.talk import Shell
@@ -476,5 +477,28 @@ def test_a_frame_is_cut_where_a_command_ends_when_too_much_waits() -> None:
         assert after.say("GET a", "STRLEN b") == b"$9\r\nvvvvvvvvv\r\n:400000\r\n"
         assert after.offset == len(stream)
         await after.die()
+
+    run(test)
+
+
+def test_clients_are_told_loading_while_the_log_is_loaded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        node = await Node(enable_debug_command="yes").start()
+        node.say("SET a 1")
+        other, said = Shell(node.server), []
+        steps = LogLoad.steps
+
+        def watched(self: LogLoad, step_bytes: int) -> Iterator[int]:
+            said.append(other.say("GET a") + other.say("INFO persistence"))
+            return steps(self, step_bytes)
+
+        monkeypatch.setattr(LogLoad, "steps", watched)
+        assert node.say("DEBUG LOADAOF") == b"+OK\r\n"
+        assert said[0].startswith(b"-LOADING")
+        assert b"loading:1" in said[0]
+        assert node.say("GET a") == b"$1\r\n1\r\n"
+        await node.die()
 
     run(test)
