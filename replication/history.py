@@ -64,6 +64,16 @@ class History:
         self.replid2_position = position
         self.replid = new_replid
 
+    def unshift(self) -> None:
+        """Takes `shift` back, where nothing was written since. The id that was given up is still
+        known, for those who heard of it.
+        """
+        assert self.replid2 != NO_REPLID
+        given_up = (self.replid, self.replid2_position)
+        self.replid = self.replid2
+        self.replid2, self.replid2_position = self.older[0] if self.older else (NO_REPLID, -1)
+        self.older = (given_up, *self.older[1:])
+
     def restart(self, new_replid: str) -> None:
         """Takes an id that shares nothing with the past (new leader, or after a full sync)."""
         assert is_replid(new_replid)

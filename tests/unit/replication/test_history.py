@@ -66,3 +66,16 @@ def test_epochs_never_fall() -> None:
     history = History(A, epoch=3)
     with pytest.raises(AssertionError):
         history.raise_epoch(2)
+
+
+def test_a_promotion_taken_back_leaves_the_history_as_it_was_and_the_new_id_known() -> None:
+    history = History(A)
+    history.shift(B, 100)
+    history.shift(C, 100)
+    history.unshift()
+    assert (history.replid, history.replid2, history.replid2_position) == (B, A, 100)
+    assert history.refusal_of_id(C, 100) is None
+    assert history.refusal_of_id(C, 101) is not None
+    history.unshift()
+    assert (history.replid, history.replid2) == (A, C)
+    history.invariants()
