@@ -20,11 +20,18 @@ from cache_server.commands.dispatch import GATE_PAUSED
 from cache_server.commands.table import MAY_REPLICATE, WRITE, Command
 from cache_server.commands.transactions import queue_replicates
 from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
+from replication.failover.messages import HELLO_CHANNEL
 
 # Purposes. Each may be active once.
 BY_CLIENT = "client"
 BY_SHUTDOWN = "shutdown"
 BY_FAILOVER = "failover"
+
+
+def is_hello(client: Any, args: list[bytes]) -> bool:
+    """Whether a PUBLISH is a sentinel's hello. It never waits: what the sentinel asks next on that
+    connection is how a failover goes on. During a pause it does not go into the stream either."""
+    return args[1] == HELLO_CHANNEL and bool(client.name.startswith(b"sentinel-"))
 
 
 class Pauses:
@@ -91,7 +98,7 @@ class Pauses:
             )
             if cmd.name == "exec" and client.queue is not None:
                 replicates = queue_replicates(client)
-            if not replicates:
+            if not replicates or (cmd.name == "publish" and is_hello(client, args)):
                 return False
         self.waiting[client] = (cmd, args)
         client.flags |= states.BLOCKED

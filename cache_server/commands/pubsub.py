@@ -11,6 +11,7 @@ from typing import Any
 
 from cache_server import client as states
 from cache_server.commands.helping import help_row
+from cache_server.commands.pausing import is_hello
 from cache_server.commands.subscriptions import count_shown, encoded, names_of
 from cache_server.commands.table import Command, container_only
 from cache_server.errors import CommandError, wrong_arity
@@ -74,6 +75,8 @@ def sunsubscribe_command(ctx: Any, args: list[bytes]) -> Any:
 def publish_command(ctx: Any, args: list[bytes]) -> int:
     """PUBLISH channel message: to our subscribers, and through the stream to the followers'."""
     receivers: int = ctx.server.pubsub.publish(args[1], args[2])
+    if ctx.server.pauses.active and is_hello(ctx, args):
+        return receivers  # the stream's end stands still
     ctx.propagate(*args)
     return receivers
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cache_server.commands.dispatch import GATE_LEASE
 from cache_server.coordination import store_address
+from cache_server.coordination.giving_up import GivingUp
 from cache_server.coordination.lease_keeper import FOREVER_NS, LeaseKeeper
 from cache_server.coordination.stores import open_desk
 from cache_server.errors import CommandError
@@ -35,6 +36,9 @@ class DataNodeLease:
         #: The gate of those who hold replies for more than the lease; None while they do not.
         self.reply_gate: Callable[[], Any] = lambda: None
         self._until_ns = FOREVER_NS
+        self._giving_up: GivingUp | None = None
+        self._given_epoch = 0
+        self._server = server
         self._register: tuple[int, int, tuple[str, ...]] | None = None
 
     # -- part of the server --------------------------------------------------------------------
@@ -42,6 +46,7 @@ class DataNodeLease:
     async def start(self) -> None:
         """Reads the state file. Raises InputError, OSError."""
         leading = self._config.replicaof is None
+        self._giving_up = GivingUp(self._server.pubsub, self._server.loop)
         address = store_address.parse(self._config.coordinator)
         if address is None:
             self.keeper = LeaseKeeper(self, self._path(), self._run_id, leading)
@@ -142,12 +147,27 @@ class DataNodeLease:
     def given_up(self, host: str, port: int) -> None:
         """FAILOVER: this node follows its heir now, which has all of its history."""
         if self.keeper is not None:
+            self._given_epoch = self.epoch
             self.keeper.given_up(host, port)
+            self._knock()
 
     def taken_back(self) -> None:
         """FAILOVER: the heir refused, this node leads again."""
         if self.keeper is not None:
             self.keeper.taken_back()
+            self._knock()
+
+    def _knock(self) -> None:
+        if self._giving_up is not None and self._machine.state.under_lease:
+            self._giving_up.knock()
+
+    def when_heir_is_known(self, resume: Callable[[], None]) -> None:
+        """Calls `resume` when clients that are refused here will find the heir."""
+        heir_due = self.keeper is not None and self._machine.state.under_lease
+        if self._giving_up is None or not heir_due or self.epoch > self._given_epoch:
+            resume()
+        else:
+            self._giving_up.hold(resume)
 
     # -- for the lease -------------------------------------------------------------------------
 
@@ -169,6 +189,8 @@ class DataNodeLease:
 
     def learned(self, register: tuple[int, int, tuple[str, ...]], epoch: int) -> None:
         self._raise_epoch(epoch)
+        if self._giving_up is not None and epoch > self._given_epoch:
+            self._giving_up.known()
         if register != self._register and register[0] >= 0:
             self._register = register
             if self.on_learned is not None:

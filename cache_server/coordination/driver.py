@@ -29,7 +29,7 @@ from replication.failover.actions import (
     SentinelAction,
 )
 from replication.failover.cluster_view import ClusterView, SentinelState
-from replication.failover.constants import TICK_MS
+from replication.failover.constants import TICK_BUSY_MS, TICK_MS
 from replication.failover.events import (
     AddressResolved,
     CommandReplied,
@@ -40,11 +40,10 @@ from replication.failover.events import (
     SentinelEvent,
     StoreAnswered,
 )
+from replication.failover.messages import HELLO_CHANNEL
 from replication.failover.stores import Ask, Outcome
 
 log = logging.getLogger("cache_server")
-
-HELLO_CHANNEL = b"__sentinel__:hello"
 
 #: What answers a request of the machine: called once, perhaps before `ask` returns.
 Answer = Callable[[RespValue], None]
@@ -61,6 +60,10 @@ class Machine(Protocol):
 
     def take_actions(self) -> list[SentinelAction]:
         """What is to be done, in order."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is to be ticked often."""
 
     def view(self, now_ms: float) -> ClusterView:
         """What is known now."""
@@ -115,6 +118,7 @@ class Driver:
         self._requests = 0
         self._carrying = False
         self._failed = False
+        self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._names: dict[str, str] = {}
 
@@ -137,9 +141,18 @@ class Driver:
     def _tick(self) -> None:
         if self._failed:
             return
-        self._timer = asyncio.get_running_loop().call_later(TICK_MS / 1000, self._tick)
         self._machine.tick(now_ms())
         self._carry_out()
+        self._set_timer(self._machine.busy)
+
+    def _set_timer(self, busy: bool) -> None:
+        if self._failed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._busy = busy
+        after_ms = TICK_BUSY_MS if busy else TICK_MS
+        self._timer = asyncio.get_running_loop().call_later(after_ms / 1000, self._tick)
 
     # -- events in -----------------------------------------------------------------------------
 
@@ -149,6 +162,8 @@ class Driver:
             return
         self._machine.receive(event, now_ms())
         self._carry_out()
+        if not self._busy and self._machine.busy:
+            self._set_timer(True)
 
     def ask(self, event: Callable[[int], SentinelEvent], answer: Answer) -> None:
         """A request: `event(number)` is given in, `answer(reply)` is called exactly once."""

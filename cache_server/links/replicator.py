@@ -130,6 +130,7 @@ class Replicator:
         self._settling = False
         self._stream_db: int | None = None
         self._counted = (0, 0, 0)
+        self._started_at: int | None = None
         for name in _SETTINGS:
             config.on_change[name] = self._setting_changed
         server.persistence.history_fields = self.history_fields
@@ -229,8 +230,18 @@ class Replicator:
         if not intact:
             self.leader.promote(self._now_ms())
             self._settle()
+            self._started_at = self.leader.backlog.end
         self.refresh()
-        self._drop_expired()
+        if self.server.keyspace.expire_mode == EXPIRE_DELETE:
+            self._drop_expired()
+
+    def _forget_start(self, handover: bool) -> None:
+        """A node that began to lead because it found no other order, wrote nothing and follows now
+        goes on in the history that it came back with."""
+        if self._started_at == self.leader.backlog.end and not handover:
+            self.leader.history.unshift()
+            self._log.history_changed()
+        self._started_at = None
 
     def _drop_expired(self) -> None:
         """Deletes what has expired while we were away, in the stream, for the followers' sake."""
@@ -264,6 +275,7 @@ class Replicator:
         was_leading = self.leader.leading
         if was_leading:
             self.leader.demote()
+            self._forget_start(handover)
             self.follower.resumable = resume
             self._applier.restart(self.leader.backlog.end, self._selected_db())
         self.server.config.replicaof = (host, port)
@@ -762,7 +774,15 @@ class Replicator:
 
     def _do_resume_writes(self, action: act.ResumeWrites) -> None:
         self.refresh()
-        self.server.pauses.end(BY_FAILOVER)
+
+        def resume() -> None:
+            if not self.failing_over:
+                self.server.pauses.end(BY_FAILOVER)
+
+        if self.leading:
+            resume()
+        else:
+            self.server.lease.when_heir_is_known(resume)
 
     def _do_hand_over(self, action: act.HandOver) -> None:
         self.follow(action.host, action.port, handover=True)

@@ -11,7 +11,6 @@ from typing import Any
 from cache_server.client import STOP_BLOCKED
 from cache_server.commands import connection
 from cache_server.commands.table import EXTENSION, Command, Handler, container_only
-from cache_server.coordination.driver import HELLO_CHANNEL
 from cache_server.coordination.link import is_ip
 from cache_server.errors import CommandError
 from cache_server.sentinel import options, reports
@@ -34,6 +33,7 @@ from replication.failover.events import (
     TimingsChanged,
     WireError,
 )
+from replication.failover.messages import HELLO_CHANNEL
 
 
 def front(ctx: Any) -> Sentinel:

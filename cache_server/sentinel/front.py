@@ -5,12 +5,13 @@ commands, the two files (the state file that holds promises, the configuration f
 tools read), events to the log and to subscribers, scripts.
 
 Invariant: the state file is durable before anything that rests on it leaves. The configuration file
-is written after it; failing to write that one costs only a line in the log and an error to whoever
-asked for it.
+is written a moment after it; failing to write that one costs only a line in the log and an error to
+whoever asked for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -53,6 +54,9 @@ log = logging.getLogger("cache_server")
 SIMULATED_EXIT = 99
 SIMULATIONS = {"crash-after-election": (1, "+elected-leader"),
                "crash-after-promotion": (2, "+promoted-slave")}  # fmt: skip
+
+#: The configuration file is for people and tools: it follows the state file, and holds up nothing.
+CONFIG_WRITE_DELAY_S = 0.2
 
 _LOOPBACK = ("127.", "::1")
 
@@ -98,6 +102,7 @@ class Sentinel:
         self.user_lines: Callable[[], list[str]] = list
         self._end = end
         self._ips: dict[str, str] = {}
+        self._config_due: asyncio.TimerHandle | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -119,6 +124,8 @@ class Sentinel:
         """Hangs up everywhere."""
         self.driver.stop()
         self.scripts.stop()
+        if self._config_due is not None:
+            self.save_config()
         if self._desk is not None:
             await self._desk.close()
 
@@ -165,6 +172,9 @@ class Sentinel:
 
     def save_config(self) -> bool:
         """Rewrites the configuration file where it differs; False where it cannot be written."""
+        if self._config_due is not None:
+            self._config_due.cancel()
+            self._config_due = None
         try:
             text = read_text(self.config_path) if os.path.exists(self.config_path) else ""
             wanted = rewritten(text, self.settings, self.state, self.user_lines())
@@ -184,7 +194,9 @@ class Sentinel:
         """State file first: promises rest on it. Raises OSError."""
         durable.write(state_path(self.config_path), states.encode(state))
         self.state = state
-        self.save_config()
+        if self._config_due is None:
+            loop = asyncio.get_running_loop()
+            self._config_due = loop.call_later(CONFIG_WRITE_DELAY_S, self.save_config)
 
     def state_lost(self, error: OSError) -> None:
         """Nothing may be promised any more."""

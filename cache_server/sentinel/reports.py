@@ -19,10 +19,14 @@ _REDIS_FLAGS = {"failover": "failover_in_progress", "script_kill": "script_kill_
 
 def instance(node: NodeView, show: ShowHost, master: MasterView | None = None) -> Map:
     """One node as a flat list of fields; `master` where it is the master's own."""
+    # Some clients look for the leader here: they are told where it is, also before the others
+    # follow it. A stock node is named as Redis does.
+    moved = master is not None and master.register is not None and master.register.leader_id
+    address = master.advertised if master is not None and moved else node.address
     fields: list[tuple[str, object]] = [
         ("name", node.name),
-        ("ip", show(node.address.host)),
-        ("port", node.address.port),
+        ("ip", show(address.host)),
+        ("port", address.port),
         ("runid", node.run_id),
         ("flags", ",".join(_REDIS_FLAGS.get(flag, flag) for flag in node.flags)),
         ("link-pending-commands", node.link_pending_commands),

@@ -34,6 +34,7 @@ VALIDITY_ROUNDS = 4  # a role must be reported wrongly for so many hello periods
 # order of their ids, so that the first is elected before the second begins: nearly always nobody
 # splits the vote. Redis spreads the start over a second by chance.
 TICK_MS = 50
+TICK_BUSY_MS = 10  # while a change of leader is under way
 START_STEP_MS = 150
 START_DELAY_MS_MAX = 50
 
@@ -56,8 +57,9 @@ NAME_BYTES_MAX = 256
 ID_BYTES_MAX = 128
 EPOCH_MAX = (1 << 63) - 1
 
+PERSIST_LATER_MS = 300  # what others would tell again is written after a change, not within it
 LEASED_AGAIN_MS = (
-    50  # an acceptor bound by a lease is asked again so soon: the leader may give it back
+    10  # an acceptor bound by a lease is asked again so soon: the leader may give it back
 )
 PEER_DRIVES_MS = 1_000  # whoever saw another sentinel's ballot leaves it so much time
 REGISTER_ROUND_MS = 500  # a round without a majority of answers is started again after this

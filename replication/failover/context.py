@@ -3,6 +3,8 @@ outgoing actions.
 
 Durability is kept here: whoever changes what must survive a restart calls `changed()`, and the next
 action that others could observe (a reply, a command) is preceded by a Persist of the whole state.
+What could be learned again after a restart, and binds nobody, is noted by `changed_later()`: it is
+written a little later, when no change of leader waits for this sentinel.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+from replication.failover import constants
 from replication.failover.actions import (
     AskStore,
     LeaderMoved,
@@ -61,6 +64,7 @@ class Context:
         self._chance = chance
         self._actions: list[SentinelAction] = []
         self._dirty = False
+        self._outdated_ms: float | None = None
         self._ips: dict[str, str] = {}
         self._asks = 0
         self._asked: dict[int, StoreHandler] = {}
@@ -91,6 +95,16 @@ class Context:
         """Something that must survive a restart is different now."""
         self._dirty = True
 
+    def changed_later(self, now_ms: float) -> None:
+        """Something is different that would be learned again: it is kept before long."""
+        if self._outdated_ms is None:
+            self._outdated_ms = now_ms + constants.PERSIST_LATER_MS
+
+    def tick(self, now_ms: float) -> None:
+        """What was to be kept later is kept when it is time."""
+        if self._outdated_ms is not None and now_ms >= self._outdated_ms:
+            self.changed()
+
     def take_actions(self) -> list[SentinelAction]:
         """All that is queued, state first where it changed."""
         if self._dirty:
@@ -99,19 +113,24 @@ class Context:
         return taken
 
     def _flush(self) -> None:
-        self._dirty = False
+        self._dirty, self._outdated_ms = False, None
         self._actions.append(Persist(self.snapshot()))
 
     def by_chance(self, below_ms: float) -> float:
         """A time from 0 to `below_ms`."""
         return self._chance.random() * below_ms
 
-    def raise_epoch(self, epoch: int) -> bool:
-        """Follow a higher epoch; True (and +new-epoch) if it is one."""
+    def raise_epoch(self, epoch: int, heard_ms: float | None = None) -> bool:
+        """Follow a higher epoch; True (and +new-epoch) if it is one. One that was only heard of,
+        at `heard_ms`, would be heard of again.
+        """
         if epoch <= self.current_epoch:
             return False
         self.current_epoch = epoch
-        self.changed()
+        if heard_ms is None:
+            self.changed()
+        else:
+            self.changed_later(heard_ms)
         self.publish("+new-epoch", str(epoch))
         return True
 

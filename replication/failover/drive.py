@@ -113,9 +113,11 @@ class Drive:
             self._move(Step.RELEASED, now_ms)
             self._change_register(now_ms)
         elif not self.active and self._released_begin_ms is None:
-            # FAILOVER was sent to the leader, perhaps by another sentinel, which then is quicker.
-            self._released_begin_ms = now_ms + constants.START_STEP_MS * (1 + self._watch.rank)
+            # FAILOVER was sent to the leader, perhaps by another sentinel; that one has prepared
+            # the register before, and is left to it.
+            self._released_begin_ms = now_ms + constants.START_STEP_MS * self._watch.rank
             self._heir = heir
+            self._begin_if_needed(now_ms)
 
     def wait_for_other(self, now_ms: float) -> None:
         """We voted for another sentinel: leave it time."""
@@ -157,6 +159,8 @@ class Drive:
         self.epoch = epoch
         self._move(Step.BEGIN, now_ms)
         self._began_ms = now_ms
+        if planned and not watch.tenure.ready:
+            watch.tenure.prepare(now_ms)
         watch.publish("+try-failover", watch.node)
         for node in self._asked():
             watch.ask_info_now(node, now_ms)
@@ -207,9 +211,13 @@ class Drive:
         return waited and (asked_ms is None or now_ms - asked_ms >= constants.PROMOTION_INFO_MS)
 
     def _fresh(self, now_ms: float) -> bool:
-        """Whether every follower that can has told its offset since the failover began."""
+        """Whether every follower that can has told its offset since the failover began, and, where
+        writes still go on, a majority waits for our change of the register.
+        """
         if now_ms - self._began_ms > constants.FRESH_INFO_MS:
             return True
+        if self.planned and self._heir is None and not self._watch.tenure.ready:
+            return False
         return all(
             one.info_ms is not None and one.info_ms >= self._began_ms
             for one in self._asked()
@@ -217,7 +225,12 @@ class Drive:
         )
 
     def _asked(self) -> list[Node]:
-        """Whose INFO counts: the followers', and a leader's that came back."""
+        """Whose INFO counts: the followers', and a leader's that came back; the heir's alone where
+        the leader has named one.
+        """
+        heir = self._watch.replicas.get(self._heir) if self._heir else None
+        if heir is not None:
+            return [heir]
         leader = self.choosing.returned_leader()
         return [*self._watch.replicas.values(), *([leader] if leader is not None else [])]
 
@@ -327,7 +340,8 @@ class Drive:
                 self._abort("-failover-abort-slave-timeout", 0, now_ms)
             return
         watch.lending.tell_all(now_ms)
-        watch.send_slaveof(promoted, None)
+        if not (self.planned and promoted.lease_capable):
+            watch.send_slaveof(promoted, None)
         watch.publish("+failover-state-wait-promotion", promoted, warning=False)
         self._move(Step.SENT, now_ms)
         watch.ask_info_now(promoted, now_ms)
@@ -342,13 +356,13 @@ class Drive:
         watch = self._watch
         if node is self.promoted and self.state is State.WAIT_PROMOTION and node.role == "master":
             watch.config_epoch = self.epoch
-            watch.context.changed()
+            watch.context.changed_later(now_ms)
             self._move(Step.PROMOTED, now_ms)
             watch.publish("+promoted-slave", node)
             watch.publish("+failover-state-reconf-slaves", watch.node)
             old = watch.node.address
             watch.context.emit(LeaderMoved(watch.config.name, "leader", "start", old, node.address))
-            watch.announce()
+            watch.announce(now_ms)
             watch.lending.poll_soon()
         elif self.state is State.RECONF_SLAVES and node.kind == "slave" and node.role == "slave":
             self._note_reconf(node)

@@ -121,6 +121,12 @@ def encode_ballot(ballot: Ballot) -> tuple[bytes, bytes]:
     return b"%d" % ballot.number, ballot.sentinel_id.encode() or b"-"
 
 
+#: Where sentinels announce themselves, on every data node.
+HELLO_CHANNEL = b"__sentinel__:hello"
+#: A data node's message there: sentinels are to ask about its lease now. No hello has this form.
+LEASE_KNOCK = b"lease"
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What a sentinel announces every two seconds on `__sentinel__:hello`."""

@@ -143,6 +143,8 @@ class Phase(enum.Enum):
     """Where a proposer is."""
 
     IDLE = "idle"
+    READY = "ready"
+    """Promises are collected for a change that is still to come."""
     PREPARE = "prepare"
     ACCEPT = "accept"
 
@@ -199,16 +201,48 @@ class Proposer:
         """Make the register `value` if it is `expected`. A change under way is dropped for it."""
         assert may_replace(expected, value)
         self._expected, self._value = expected, value
-        self._needed = majority(members)
         self._give_up_ms = now_ms + patience_ms
         self._result = None
-        self._begin(now_ms)
+        prepared = self.phase is Phase.READY and self._needed == majority(members)
+        recent = now_ms - self._round.began_ms < constants.REGISTER_ROUND_MS / 2
+        self._needed = majority(members)
+        if prepared and (self.ready or recent):
+            self.phase = Phase.PREPARE
+            self._round.began_ms = now_ms
+            self._on_promise()
+        else:
+            self._begin(now_ms)
+
+    def prepare(self, members: int, now_ms: float) -> None:
+        """Collect promises for a change to come, where none is under way."""
+        if self.phase in (Phase.IDLE, Phase.READY):
+            self._needed = majority(members)
+            self._begin(now_ms)
+            self.phase = Phase.READY
+
+    def forget_promises(self) -> None:
+        """Somebody prepared a higher ballot: what was promised to ours is void."""
+        if self.phase is Phase.READY:
+            self.phase = Phase.IDLE
+
+    @property
+    def ready(self) -> bool:
+        """Whether the promises collected are enough."""
+        return self.phase is Phase.READY and len(self._round.promises) >= self._needed
+
+    @property
+    def ballot(self) -> Ballot:
+        """The one of the round under way, or of the last one."""
+        return self._round.ballot
 
     def cancel(self) -> None:
-        """Stop asking. The change may still come to be through what was sent."""
-        self.phase = Phase.IDLE
+        """Stop asking. The change may still come to be through what was sent; promises collected
+        for the next one are kept.
+        """
         self._result = None
-        self._asks.clear()
+        if self.phase is not Phase.READY:
+            self.phase = Phase.IDLE
+            self._asks.clear()
 
     def take_asks(self) -> list[Ask]:
         """Messages to send, in order."""
@@ -233,7 +267,7 @@ class Proposer:
 
     def tick(self, now_ms: float) -> None:
         """Ask again whoever was bound by a lease; start over a round that got no majority."""
-        if self.phase is Phase.IDLE:
+        if self.phase in (Phase.IDLE, Phase.READY):
             return
         if now_ms >= self._give_up_ms:
             self.phase = Phase.IDLE
@@ -255,11 +289,13 @@ class Proposer:
         current = self._round
         if isinstance(answer, Refused):
             self.note_ballot(answer.promised)
+            if self.phase is Phase.READY:
+                self.phase = Phase.IDLE
             # Wait a moment before the next, higher ballot: two proposers must not chase each other.
             current.began_ms = min(current.began_ms, now_ms - constants.REGISTER_ROUND_MS / 2)
         elif isinstance(answer, Promise):
+            current.promises[sentinel_id] = answer
             if self.phase is Phase.PREPARE:
-                current.promises[sentinel_id] = answer
                 self._on_promise()
         elif isinstance(answer, Leased):
             if self.phase is Phase.ACCEPT:

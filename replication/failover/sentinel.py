@@ -46,7 +46,15 @@ from replication.failover.events import (
     WireError,
 )
 from replication.failover.explaining import explain
-from replication.failover.messages import MessageError, integer, parse_address, parse_hello, text
+from replication.failover.messages import (
+    LEASE_KNOCK,
+    MessageError,
+    integer,
+    parse_address,
+    parse_hello,
+    text,
+)
+from replication.failover.node import Wires
 from replication.failover.watch import Watch
 
 NO_SUCH_MASTER = WireError("ERR No such master with that name")
@@ -101,17 +109,23 @@ class SentinelMachine:
         """Take in one event."""
         self._handlers[type(event)](event, now_ms)  # type: ignore[operator]
         for watch in self._watches.values():
-            watch.settling.register_tick(now_ms)
+            watch.progress(now_ms)
 
     def tick(self, now_ms: float) -> None:
         """Time passed."""
         context = self._context
+        context.tick(now_ms)
         doubt = context.doubt.tick(context.timings, now_ms)
         if doubt:
             context.publish(doubt, f"#tilt mode {'entered' if doubt == '+tilt' else 'exited'}")
         for watch in list(self._watches.values()):
             watch.settling.register_tick(now_ms)
             watch.tick(now_ms)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it wants to be ticked every constants.TICK_BUSY_MS."""
+        return any(watch.busy for watch in self._watches.values())
 
     def take_actions(self) -> list[SentinelAction]:
         """What is to be done, in order."""
@@ -164,6 +178,9 @@ class SentinelMachine:
             if found is None:
                 return
             found[1].heard_ms = now_ms
+            if event.payload == LEASE_KNOCK:
+                self._knocked(found[0], now_ms)
+                return
         try:
             hello = parse_hello(event.payload)
         except MessageError:
@@ -174,6 +191,14 @@ class SentinelMachine:
 
     def _store_answered(self, event: StoreAnswered, now_ms: float) -> None:
         self._context.store_answered(event.tag, event.outcome, now_ms)
+
+    def _knocked(self, wires: Wires, now_ms: float) -> None:
+        """A node asks to be asked about its lease: it has just given it back, or wants it again."""
+        for watch in self._watches.values():
+            node = watch.lending.leader_node()
+            if node is not None and node.wires is wires:
+                watch.lending.poll_soon()
+                watch.lending.tick(now_ms)
 
     def _resolved(self, event: AddressResolved, _now_ms: float) -> None:
         self._context.resolved(event.host, event.ip)

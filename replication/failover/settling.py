@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from replication.failover import constants
 from replication.failover.cluster_view import RegisterValue, life_of
 from replication.failover.node import Node
+from replication.failover.promotion import State
 
 if TYPE_CHECKING:
     from replication.failover.watch import Watch
@@ -30,6 +31,7 @@ class Settling:
         self._accept_new_identity(now_ms)
         self._finish_undecided(now_ms)
         self._settle_config(now_ms)
+        self._be_ready(now_ms)
 
     def _start_register(self, now_ms: float) -> None:
         """Write the very first value: the configured master, seen to lead, is the leader.
@@ -53,6 +55,18 @@ class Settling:
         value = RegisterValue(epoch, node.node_id, node.address, life=life_of(node.run_id))
         tenure.change(value, 2_000, now_ms)
         self._born_ms = now_ms + constants.REGISTER_INIT_STEP_MS * rank
+
+    def _be_ready(self, now_ms: float) -> None:
+        """The first of the sentinels has its round of the register prepared, so that a change that
+        nobody announced (FAILOVER or SIGTERM at the leader, its death) needs one exchange only.
+        """
+        watch, tenure = self._watch, self._watch.tenure
+        if tenure.register is None or watch.rank or watch.drive.active or tenure.changing:
+            return
+        quiet_ms = now_ms - max(tenure.learned_ms, tenure.prepared_ms)
+        if tenure.ready or tenure.peer_drives(now_ms) or quiet_ms < constants.PEER_DRIVES_MS:
+            return
+        tenure.prepare(now_ms)
 
     def is_impostor(self, node: Node) -> bool:
         """Another node answers at the leader's address, or the leader without its memory.
@@ -123,7 +137,8 @@ class Settling:
         result = watch.tenure.tick(now_ms)
         if result is not None:
             watch.drive.register_answered(result, now_ms)
-        if watch.tenure.take_news() or result is not None:
+        told = watch.drive.state is State.WAIT_PROMOTION  # by the drive, just now
+        if watch.tenure.take_news() or (result is not None and not told):
             watch.lending.tell_all(now_ms)
 
     def _settle_config(self, now_ms: float) -> None:
@@ -137,7 +152,7 @@ class Settling:
         if not leads and now_ms - watch.tenure.learned_ms < constants.CONFIG_SETTLE_MS:
             return
         watch.config_epoch = value.epoch
-        watch.context.changed()
+        watch.context.changed_later(now_ms)
         if not watch.context.same(value.address, watch.node.address):
             watch.switch_to(value.address, "observer", now_ms)
         watch.lending.tell_all(now_ms)

@@ -57,6 +57,14 @@ class StoredTenure(Tenure):
         return self._store.changing
 
     @property
+    def ready(self) -> bool:
+        """A store needs no promises before."""
+        return True
+
+    def prepare(self, _now_ms: float) -> None:
+        """Nothing is to be prepared."""
+
+    @property
     def undecided(self) -> RegisterValue | None:
         """A store decides at once."""
         return None

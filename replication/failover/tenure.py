@@ -50,6 +50,7 @@ class Tenure:
         self.accepted_ms = now_ms
         self.peer_ballot_ms = -1e18
         self.lease_wanted = False
+        self.prepared_ms = now_ms
         self._moving = False
         self.lease = SentinelLease(now_ms, context.timings.lease_ttl_ms)
         self.busy_until_ms = now_ms
@@ -68,7 +69,12 @@ class Tenure:
     @property
     def changing(self) -> bool:
         """Whether a change of ours is under way."""
-        return self._proposer.phase is not quorum.Phase.IDLE
+        return self._proposer.phase not in (quorum.Phase.IDLE, quorum.Phase.READY)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a majority has promised our next ballot, so that a change is one exchange."""
+        return self._proposer.ready and self._proposer.ballot == self.acceptor.promised
 
     @property
     def undecided(self) -> RegisterValue | None:
@@ -150,13 +156,13 @@ class Tenure:
         if known is not None and value.place <= known.place:
             return False
         self.register = value
-        self._context.changed()
+        self._context.changed_later(now_ms)
         if known is not None and value.epoch == known.epoch:
             return True
         self.learned_ms = now_ms
         self.released_ms = None
         self.busy_until_ms = now_ms
-        self._context.raise_epoch(value.epoch)
+        self._context.raise_epoch(value.epoch, now_ms)
         return True
 
     def change(self, value: RegisterValue, patience_ms: float, now_ms: float) -> None:
@@ -165,7 +171,15 @@ class Tenure:
         """
         known = self.register
         self._moving = known is None or value.epoch != known.epoch
+        if self._proposer.ballot != self.acceptor.promised:
+            self._proposer.forget_promises()
         self._proposer.change(known, value, self._members(), patience_ms, now_ms)
+        self._carry(now_ms)
+
+    def prepare(self, now_ms: float) -> None:
+        """Collect promises for a change that is expected."""
+        self.prepared_ms = now_ms
+        self._proposer.prepare(self._members(), now_ms)
         self._carry(now_ms)
 
     def cancel(self) -> None:
@@ -174,7 +188,7 @@ class Tenure:
 
     def tick(self, now_ms: float) -> Result | None:
         """Time passed; the outcome of our change, once."""
-        if self._proposer.phase is not quorum.Phase.IDLE:
+        if self.changing:
             self._proposer.tick(now_ms)
             self._carry(now_ms)
         result = self._proposer.take_result()
@@ -219,14 +233,21 @@ class Tenure:
             self._context.changed()
 
     def _carry(self, now_ms: float) -> None:
-        """Send what the proposer asks, to ourselves too, until it asks nothing more."""
+        """Send what the proposer asks, to ourselves too, until it asks nothing more.
+
+        A ballot is on our disk before others see it, so that no later life uses it again. ACCEPT
+        goes to the others first: their disks and ours work at the same time.
+        """
+        me = self._context.sentinel_id
         while asks := self._proposer.take_asks():
             for ask in asks:
-                if ask.to in (None, self._context.sentinel_id):
+                if ask.value is None and ask.to in (None, me):
                     self._ask_self(ask, now_ms)
                 for peer in self._peers():
                     if ask.to in (None, peer.run_id) and peer.wires.usable:
                         self._ask_peer(ask, peer)
+                if ask.value is not None and ask.to in (None, me):
+                    self._ask_self(ask, now_ms)
 
     def _ask_self(self, ask: quorum.Ask, now_ms: float) -> None:
         if ask.value is None:

@@ -29,6 +29,7 @@ from replication.failover.events import RespValue, WireError
 from replication.failover.info import InfoReport, parse_info
 from replication.failover.lending import Lending
 from replication.failover.messages import (
+    HELLO_CHANNEL,
     VALUE_FIELDS,
     Hello,
     MessageError,
@@ -40,8 +41,6 @@ from replication.failover.promotion import State
 from replication.failover.settling import Settling
 from replication.failover.stored_tenure import StoredTenure
 from replication.failover.tenure import Tenure
-
-HELLO_CHANNEL = b"__sentinel__:hello"
 
 
 class Watch:
@@ -193,6 +192,19 @@ class Watch:
         down = {"s_down", "o_down", "restarted"} & node.flags
         return bool(down) or self.drive.active or not node.wires.usable
 
+    def progress(self, now_ms: float) -> None:
+        """Something happened: whatever waited for it goes on, without waiting for a tick."""
+        self.settling.register_tick(now_ms)
+        if self.tenure.lease_wanted:
+            self.lending.tick(now_ms)
+        if self.drive.active and not self.context.doubt.active:
+            self.drive.tick(now_ms)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change is under way, so that ticks are to be frequent."""
+        return self.drive.active or self.tenure.changing
+
     def _dial(self, node: Node, now_ms: float) -> None:
         wires = node.wires
         for link in wires.links():
@@ -291,10 +303,12 @@ class Watch:
             node.wires.link, (b"PUBLISH", HELLO_CHANNEL, encode_hello(hello)), published
         )
 
-    def announce(self) -> None:
+    def announce(self, now_ms: float) -> None:
         """Something changed that others should hear of at once."""
         for node in self.nodes():
             node.published_ms = -1e18
+            if node.wires.usable:
+                self._publish_hello(node, now_ms)
 
     # What nodes report.
 
@@ -582,7 +596,7 @@ class Watch:
                 return
             peer = self.sentinels[hello.sentinel_id]
         peer.hello_ms = now_ms
-        context.raise_epoch(hello.current_epoch)
+        context.raise_epoch(hello.current_epoch, now_ms)
         if hello.config_epoch > self.config_epoch:
             self._newer_config(peer, hello, now_ms)
 
@@ -653,7 +667,7 @@ class Watch:
 
     def _adopt(self, peer: Node, hello: Hello, now_ms: float) -> None:
         self.config_epoch = hello.config_epoch
-        self.context.changed()
+        self.context.changed_later(now_ms)
         self.drive.superseded(hello.config_epoch, now_ms)
         if not self.context.same(hello.leader, self.node.address):
             self.publish("+config-update-from", peer)
@@ -682,10 +696,10 @@ class Watch:
             peer.flags.discard("master_down")
             peer.voted_for = ""
         self.drive.finished(now_ms)
-        self.context.changed()
+        self.context.changed_later(now_ms)
         if role == "observer":
             self.context.emit(LeaderMoved(name, role, "start", old, leader))
-        self.announce()
+        self.announce(now_ms)
 
     def _again(self, kind: str, known: Node | None, address: Address, now_ms: float) -> Node:
         """A node in its new place: the links stay, what it reported before does not count."""

@@ -19,6 +19,7 @@ from replication.failover.events import (
 )
 from replication.failover.in_sync import InSyncSet, InSyncSettings
 from replication.failover.lease import LeaderLease
+from replication.failover.messages import LEASE_KNOCK
 from tests.sim.options import Options
 from tests.sim.world import Conn, Process, World
 
@@ -205,12 +206,14 @@ class DataNode(Process):
             self.handing_over = None
             if self.lease.heir is not None:
                 self.tell_lease(LeaseTakenBack())
+                self._publish(LEASE_KNOCK)
             return
         undrained = "drain" in self.options.without and heir in self.follower_offsets
         if self.follower_offsets.get(heir, -1) != len(self.log) and not undrained:
             return
         if self.lease.heir is None:
             self.tell_lease(LeaseGivenUp(heir))
+            self._publish(LEASE_KNOCK)
         node = self.nodes[heir]
         log = list(self.log)
         self._datagram(node, lambda: node.take_over(self, log))

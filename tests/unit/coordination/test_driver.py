@@ -36,6 +36,8 @@ STATE = SentinelState("me")
 class FakeMachine:
     """Notes events; answers each with the actions prepared for it."""
 
+    busy = False
+
     def __init__(self) -> None:
         self.events: list[SentinelEvent] = []
         self.actions: list[SentinelAction] = []

@@ -142,6 +142,28 @@ def test_one_proposer_alone_wins():
     assert group.results == {"s0": [Won(ONE)]}
 
 
+def test_a_change_that_was_prepared_needs_one_exchange():
+    proposer = quorum.Proposer("s0")
+    proposer.prepare(3, 0)
+    (ask,) = proposer.take_asks()
+    for name in ("s0", "s1"):
+        proposer.receive(name, ask.ballot, quorum.Promise(Ballot(0, ""), None), 1)
+    assert proposer.ready
+    proposer.change(None, ONE, 3, 1_000, 90_000)
+    assert proposer.take_asks() == [quorum.Ask(None, ask.ballot, ONE)]
+
+
+def test_promises_to_a_ballot_that_was_overtaken_do_not_count():
+    proposer = quorum.Proposer("s0")
+    proposer.prepare(1, 0)
+    (ask,) = proposer.take_asks()
+    proposer.receive("s0", ask.ballot, quorum.Promise(Ballot(0, ""), None), 1)
+    proposer.receive("s1", ask.ballot, quorum.Refused(Ballot(7, "s1")), 2)
+    assert not proposer.ready
+    proposer.change(None, ONE, 1, 1_000, 3)
+    assert proposer.take_asks() == [quorum.Ask(None, Ballot(8, "s0"), None)]
+
+
 def test_without_a_majority_the_result_is_unreachable():
     proposer = quorum.Proposer("s0")
     proposer.change(None, ONE, 3, 1_000, 0)
@@ -153,10 +175,15 @@ def test_without_a_majority_the_result_is_unreachable():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 32), st.sampled_from([3, 5]))
-def test_of_rivals_for_the_same_change_exactly_one_wins(seed, size):
+@given(
+    st.integers(0, 1 << 32), st.sampled_from([3, 5]), st.sets(st.integers(0, 2)), st.integers(0, 40)
+)
+def test_of_rivals_for_the_same_change_exactly_one_wins(seed, size, prepared, steps):
     group = Group(seed, size)
     rivals = {f"s{i}": RegisterValue(1, f"n{i}", Address("h", i + 1)) for i in range(3)}
+    for i in sorted(prepared):
+        group.proposers[f"s{i}"].prepare(size, group.now)
+        group.run(steps)
     for name, value in rivals.items():
         group.change(name, None, value)
     group.run(600)
