@@ -347,6 +347,10 @@ class Leader:
     def _take_over(self, event: ev.PsyncReceived, now_ms: int) -> bool:
         """Answers the FAILOVER request of our leader; True if we lead now."""
         error = None
+        history = self.history
+        handed = event.replid == history.replid2 and event.wanted - 1 == history.replid2_position
+        if self.leading and handed:
+            return True  # sentinels were quicker: we lead already, from this very position on
         if self.leading:
             error = b"-ERR PSYNC FAILOVER can't be sent to a master.\r\n"
         elif event.replid != self.history.replid:

@@ -30,7 +30,8 @@ BY_FAILOVER = "failover"
 
 def is_hello(client: Any, args: list[bytes]) -> bool:
     """Whether a PUBLISH is a sentinel's hello. It never waits: what the sentinel asks next on that
-    connection is how a failover goes on. During a pause it does not go into the stream either."""
+    connection is how a failover goes on. Nor does it go into the stream, whose end stands still
+    then: sentinels tell followers themselves."""
     return args[1] == HELLO_CHANNEL and bool(client.name.startswith(b"sentinel-"))
 
 

@@ -75,9 +75,8 @@ def sunsubscribe_command(ctx: Any, args: list[bytes]) -> Any:
 def publish_command(ctx: Any, args: list[bytes]) -> int:
     """PUBLISH channel message: to our subscribers, and through the stream to the followers'."""
     receivers: int = ctx.server.pubsub.publish(args[1], args[2])
-    if ctx.server.pauses.active and is_hello(ctx, args):
-        return receivers  # the stream's end stands still
-    ctx.propagate(*args)
+    if not is_hello(ctx, args):
+        ctx.propagate(*args)
     return receivers
 
 

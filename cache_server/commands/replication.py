@@ -34,6 +34,10 @@ def replicaof_command(ctx: Any, args: list[bytes]) -> Any:
     if ctx.flags & states.FOLLOWER:
         raise CommandError(b"ERR Command is not valid when client is a replica.")
     port = _port(args[2], b"ERR Invalid master port")
+    if ctx.server.lease.outdated(ctx):
+        raise CommandError(
+            b"ERR this node leads epoch %d: the order is older" % ctx.server.lease.epoch
+        )
     host = args[1].decode("utf-8", "surrogateescape")
     follower = replication.follower
     if not replication.leading and (follower.host.lower(), follower.port) == (host.lower(), port):

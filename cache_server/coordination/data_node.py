@@ -118,6 +118,12 @@ class DataNodeLease:
             return None
         return self.epoch if self._machine.leading and self.keeper.writable else None
 
+    def outdated(self, client: Any) -> bool:
+        """Whether an order to follow comes from a sentinel that has not heard that this node leads:
+        one that knows better tells of the epoch first."""
+        ordered = client.name.startswith(SENTINEL_NAME)
+        return bool(ordered) and self.keeper is not None and self._machine.named
+
     @property
     def managed(self) -> bool:
         """Whether there is a register: sentinels have told what it says."""

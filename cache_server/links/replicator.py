@@ -130,7 +130,8 @@ class Replicator:
         self._settling = False
         self._stream_db: int | None = None
         self._counted = (0, 0, 0)
-        self._started_at: int | None = None
+        #: Where this node began to lead for want of another leader; None where it did not.
+        self._shifted_at: int | None = None
         for name in _SETTINGS:
             config.on_change[name] = self._setting_changed
         server.persistence.history_fields = self.history_fields
@@ -230,18 +231,18 @@ class Replicator:
         if not intact:
             self.leader.promote(self._now_ms())
             self._settle()
-            self._started_at = self.leader.backlog.end
+            self._shifted_at = self.leader.backlog.end
         self.refresh()
         if self.server.keyspace.expire_mode == EXPIRE_DELETE:
             self._drop_expired()
 
-    def _forget_start(self, handover: bool) -> None:
-        """A node that began to lead because it found no other order, wrote nothing and follows now
-        goes on in the history that it came back with."""
-        if self._started_at == self.leader.backlog.end and not handover:
+    def _forget_shift(self, handover: bool) -> None:
+        """A node that led because it found no other order when it started, or because its heir did
+        not answer, wrote nothing and follows now, goes on in the history that it had."""
+        if self._shifted_at == self.leader.backlog.end and not handover:
             self.leader.history.unshift()
             self._log.history_changed()
-        self._started_at = None
+        self._shifted_at = None
 
     def _drop_expired(self) -> None:
         """Deletes what has expired while we were away, in the stream, for the followers' sake."""
@@ -275,7 +276,7 @@ class Replicator:
         was_leading = self.leader.leading
         if was_leading:
             self.leader.demote()
-            self._forget_start(handover)
+            self._forget_shift(handover)
             self.follower.resumable = resume
             self._applier.restart(self.leader.backlog.end, self._selected_db())
         self.server.config.replicaof = (host, port)
@@ -790,6 +791,7 @@ class Replicator:
 
     def _do_take_back(self, action: act.TakeBack) -> None:
         self.promote()
+        self._shifted_at = self.leader.backlog.end
         self.server.lease.taken_back()
 
     def _do_promote(self, action: act.Promote) -> None:

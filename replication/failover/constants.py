@@ -26,6 +26,7 @@ RETRY_UNELECTED_MS = 250  # after a split vote; and as much again by chance
 FRESH_INFO_MS = 300  # how long the choice of a follower waits for INFO asked at the start
 PROMOTION_INFO_MS = 100  # how often the promoted node is asked whether it leads
 CONFIG_SETTLE_MS = 3_000  # a register value nobody announced is acted on after this
+HANDED_SETTLE_MS = 2_000  # so long an heir waits to be named; a leader that took its lead back is told
 REGISTER_INIT_STEP_MS = 500  # sentinels start the register one after the other, in the order of ids
 LINK_RECONNECT_MS = 200  # a refused dial costs nothing; a failed node is found again quickly
 VALIDITY_ROUNDS = 4  # a role must be reported wrongly for so many hello periods before it is mended

@@ -102,6 +102,7 @@ class LeaderLease:
         self.life_lost = state.under_lease and state.leader_id == state.node_id
         self._named = False
         self._handed = False
+        self._handed_at = (0, NEVER_MS)
         self.writes_until_ms = NEVER_MS if state.under_lease else ALWAYS_MS
         self._boot_id = boot_id
         self._ttl_ms = ttl_ms
@@ -125,6 +126,11 @@ class LeaderLease:
         the leader itself handed over to it."""
         return not self.state.under_lease or not self.leading or self._named or self._handed
 
+    @property
+    def named(self) -> bool:
+        """Whether the register, as far as is known here, names this life of this node."""
+        return self.state.under_lease and self.leading and self._named and self.heir is None
+
     def writable(self, now_ms: float) -> bool:
         """Whether a write may be acknowledged at `now_ms`."""
         return now_ms < self.writes_until_ms
@@ -139,6 +145,7 @@ class LeaderLease:
             self._actions.append(Reply(event.request, self._answer(event.args, now_ms)))
         elif isinstance(event, RoleChanged):
             self._handed = event.leading and event.handed
+            self._handed_at = (self.state.epoch, now_ms)
             if self.leading != event.leading:
                 self.leading = event.leading
                 self._new_tenure()
@@ -179,7 +186,7 @@ class LeaderLease:
             return WireError(
                 "ERR this node has no external store: give it the 'coordinator' of the sentinels"
             )
-        self._learn(message)
+        self._learn(message, now_ms)
         if isinstance(message, LeaseEpoch):
             return b"OK"
         return self._renew(message, now_ms)
@@ -193,7 +200,7 @@ class LeaderLease:
         self.writes_until_ms = ALWAYS_MS
         return b"OK"
 
-    def _learn(self, message: LeaseRenew | LeaseEpoch) -> None:
+    def _learn(self, message: LeaseRenew | LeaseEpoch, now_ms: float) -> None:
         """Adopt a higher epoch, or the very first one; then be what the register says."""
         state = self.state
         if message.epoch < state.epoch or not message.leader_id:
@@ -226,10 +233,18 @@ class LeaderLease:
         if mine and not self.leading and self.heir is None:
             self.leading = True
             self._actions.append(Lead(message.epoch))
-        elif not mine and self.leading:
+        elif not mine and self.leading and not self._awaits_name(now_ms):
             self.leading = False
             self._new_tenure()
             self._actions.append(Yield(message.epoch, message.leader))
+
+    def _awaits_name(self, now_ms: float) -> bool:
+        """Whether our leader handed over to us a moment ago: who says that it leads in the epoch of
+        then has not heard of it yet. (It cannot mislead us into writing: that takes a lease.)
+        """
+        epoch, at_ms = self._handed_at
+        recent = now_ms - at_ms < constants.HANDED_SETTLE_MS
+        return self._handed and recent and self.state.epoch == epoch
 
     def _renew(self, message: LeaseRenew, now_ms: float) -> RespValue:
         me = self.state.node_id.encode()

@@ -209,6 +209,28 @@ def test_a_node_that_follows_its_heir_still_says_that_it_released():
     assert not [one for one in node.actions if isinstance(one, Lead)]
 
 
+def test_an_heir_that_took_over_waits_a_moment_to_be_named():
+    node = Node(LeaseState("me", "main", 1, "them", True), leading=False)
+    node.lease.receive(RoleChanged(leading=True, handed=True), 100)
+    node.ask("EPOCH", "main", 1, "them", THERE.host, 6379, now=200)
+    assert node.lease.leading
+    assert not node.lease.writable(200)
+    node.ask("EPOCH", "main", 1, "them", THERE.host, 6379, now=90_000)
+    assert Yield(1, THERE) in node.actions
+    node.lease.receive(RoleChanged(leading=True, handed=True), 100_000)
+    node.ask("EPOCH", "main", 2, "others", THERE.host, 6379, now=100_001)
+    assert Yield(2, THERE) in node.actions
+
+
+def test_a_node_knows_whether_the_register_names_this_life_of_it():
+    node = Node(LeaseState("me", "main", 1, "me", True))
+    assert not node.lease.named
+    node.renew("s1", 0)
+    assert node.lease.named
+    node.ask("EPOCH", "main", 2, "them", THERE.host, 6379)
+    assert not node.lease.named
+
+
 def test_a_lease_taken_back_must_be_granted_anew():
     node = leased_node()
     token = node.renew("a", 5)[3].decode()
