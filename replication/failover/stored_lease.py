@@ -217,6 +217,6 @@ class StoredLease(LeaderLease):
         if value is not None:
             place = (value.version, value.in_sync, value.life)
             said = LeaseEpoch(self._name, value.epoch, value.leader_id, value.address, *place)
-            self._learn(said)
+            self._learn(said, now_ms)
         if self._claims and not claimed:
             self._next_ms = now_ms
