@@ -231,7 +231,7 @@ class Replicator:
         if not intact:
             self.leader.promote(self._now_ms())
             self._settle()
-            self._shifted_at = self.leader.backlog.end
+            self._shifted_at = self.leader.history.replid2_position
         self.refresh()
         if self.server.keyspace.expire_mode == EXPIRE_DELETE:
             self._drop_expired()
@@ -791,7 +791,7 @@ class Replicator:
 
     def _do_take_back(self, action: act.TakeBack) -> None:
         self.promote()
-        self._shifted_at = self.leader.backlog.end
+        self._shifted_at = self.leader.history.replid2_position
         self.server.lease.taken_back()
 
     def _do_promote(self, action: act.Promote) -> None:
