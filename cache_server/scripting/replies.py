@@ -147,6 +147,8 @@ def _append_element(data: bytes, at: int, stream: list[Any]) -> int:
         stream += (True, b"big_number", line)
     elif mark == b"_":
         stream.append(None)
+    elif mark == b",":
+        stream += (True, b"double", float(line))
     else:
         stream += (True, b"err" if mark == b"-" else b"ok", line)
     return at

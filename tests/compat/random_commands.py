@@ -189,6 +189,14 @@ MOVE $s 1
 UNORDERED = frozenset(
     ["SMEMBERS", "SINTER", "SUNION", "SDIFF", "HKEYS", "HVALS", "HGETALL", "KEYS", "XINFO"]
 )
+#: What a script does with the request that it is given, in either protocol.
+SCRIPTS = [
+    b"return redis.call(unpack(ARGV))",
+    b"return redis.pcall(unpack(ARGV))",
+    b"redis.setresp(3) return redis.call(unpack(ARGV))",
+    b"redis.setresp(3) local reply = redis.pcall(unpack(ARGV)) return {reply, type(reply), 7.9}",
+]
+SCRIPTED_EVERY = 12
 _KINDS = "sluhzxbpg"
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _MANY = re.compile(r"(%\w)\+")
@@ -209,7 +217,13 @@ class Commands:
         self._stream_ms = 1
 
     def next(self) -> list[bytes]:
-        """The next request."""
+        """The next request; one in SCRIPTED_EVERY is made by a script."""
+        request = self._request()
+        if self.random.randrange(SCRIPTED_EVERY):
+            return request
+        return [b"EVAL", self.random.choice(SCRIPTS), b"0", *request]
+
+    def _request(self) -> list[bytes]:
         random = self.random
         text = _CHOICE.sub(lambda found: random.choice(found[1].split("|")), self._template())
         text = _MANY.sub(lambda found: " ".join([found[1]] * random.randint(1, 3)), text)

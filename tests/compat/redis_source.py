@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
+APT_SECONDS_MAX = 90
 CACHE = Path(__file__).parents[2] / ".venv" / "redis-source"
 
 
 def redis_source(given: str | None = None) -> Path:
-    """The folder with `runtest`. Raises OSError or CalledProcessError where it cannot be had."""
+    """The folder with `runtest`. Raises OSError or SubprocessError where it cannot be had."""
     if given:
         return _checked(Path(given))
     if not (found := _unpacked()):
@@ -48,7 +50,13 @@ def _download() -> None:
         *("-o", f"Dir::State::Lists={lists}", "-o", "APT::Sandbox::User="),
     ]
     for words in (["update", "-qq"], ["source", "-qq", "--download-only", "redis"]):
-        subprocess.run(["apt-get", *options, *words], check=True, cwd=CACHE)
+        command = ["apt-get", *options, *words]
+        subprocess.run(command, check=True, cwd=CACHE, timeout=APT_SECONDS_MAX)
+
+
+def has_package_source() -> bool:
+    """Whether this machine names a place from which the source package can come."""
+    return shutil.which("apt-get") is not None and bool(_source_lines())
 
 
 def _source_lines() -> set[str]:

@@ -1,13 +1,16 @@
 """Redis's own Tcl suite against cache-server, in drop-in mode: it starts our server as its own.
 
-    python -m tests.compat.tcl [UNIT ...] [--jobs N] [--source FOLDER] [--list]
+    python -m tests.compat.tcl [UNIT ...] [--fast] [--jobs N] [--source FOLDER] [--list]
 
 Each unit runs in a copy of the suite whose src/redis-server is ours and whose other programs are
 the installed ones. A unit prints its counts: passed, failed, known (fails, and is listed), and
 whether it ran to its end. What may fail is in known_failures.toml, each with its reason; the exit
 code is 1 when anything else fails, so a test that passed cannot stop passing unseen.
 
-UNIT is a glob, such as unit/type/*. Units of clusters and modules are left out.
+UNIT is a glob, such as unit/type/*. Units of clusters and modules are left out. --fast is for
+every commit: the units of fast_units.txt; one that fails is run again, alone. Where the suite
+cannot be had it is skipped, which is said, and with CI set is a failure unless there is no place
+to get it from.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.compat.redis_source import redis_source
+from tests.compat.redis_source import has_package_source, redis_source
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -42,13 +45,14 @@ _EVENT = re.compile(r"^\[(ok|err|exception|TIMEOUT|\d+/\d+ done)\]: ?(.*)")
 
 
 class KnownFailures:
-    """The tests that may fail: globs of unit and of test. `skip`: not even run, as what it leaves
-    behind makes others fail."""
+    """The tests that may fail: globs of unit and of test (or of `tests`, for one reason). `skip`:
+    not even run, as what it leaves behind makes others fail."""
 
     def __init__(self, path: Path) -> None:
-        self.rows: list[dict[str, Any]] = tomllib.loads(path.read_text())["failure"]
-        for row in self.rows:
+        self.rows: list[dict[str, Any]] = []
+        for row in tomllib.loads(path.read_text())["failure"]:
             assert row["reason"], row
+            self.rows += [{**row, "test": test} for test in row.get("tests") or [row["test"]]]
 
     def covers(self, unit: str, test: str) -> bool:
         """Whether a test's failure is listed."""
@@ -192,6 +196,60 @@ def report(outcome: Outcome, known: KnownFailures, seconds: float) -> bool:
     return not surprises and not aborted
 
 
+def fast_units() -> list[str]:
+    """The units of fast_units.txt."""
+    lines = (HERE / "fast_units.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def source_or_why(given: str | None) -> Path | str:
+    """Where the suite is, or why it cannot be run."""
+    if shutil.which("tclsh") is None:
+        return "tclsh is not installed"
+    try:
+        return redis_source(given)
+    except (OSError, subprocess.SubprocessError, StopIteration) as error:
+        return f"no source of Redis: {error}"
+
+
+class Runner:
+    """Runs units side by side, each job with ports of its own."""
+
+    def __init__(self, source: Path, jobs: int) -> None:
+        self.source = source
+        self.jobs = jobs
+        self.known = KnownFailures(HERE / "known_failures.toml")
+        self._ports: SimpleQueue[int] = SimpleQueue()
+        self._locks = [port_block() for _ in range(jobs)]
+        for lock in self._locks:
+            self._ports.put(lock.getsockname()[1] + 64)
+
+    def close(self) -> None:
+        """Gives the ports back."""
+        for lock in self._locks:
+            lock.close()
+
+    def _run(self, unit: str) -> tuple[Outcome, float]:
+        began, port = time.monotonic(), self._ports.get()
+        with scratch_copy(self.source) as folder:
+            outcome = run_unit(folder, unit, port, self.known)
+        self._ports.put(port)
+        return outcome, time.monotonic() - began
+
+    def run(self, units: list[str]) -> tuple[list[str], list[int]]:
+        """Runs the units: which were not as they may be, and the tests passed and failed, and the
+        units that did not end."""
+        wrong, counts = [], [0, 0, 0]
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for outcome, seconds in pool.map(self._run, units):
+                if not report(outcome, self.known, seconds):
+                    wrong.append(outcome.unit)
+                counts[0] += len(outcome.passed)
+                counts[1] += len(outcome.failed)
+                counts[2] += not outcome.ended
+        return wrong, counts
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -199,38 +257,29 @@ def main() -> int:
     parser.add_argument("units", nargs="*", default=["*"], metavar="UNIT")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--source", default=os.environ.get("REDIS_SOURCE"))
+    parser.add_argument("--fast", action="store_true", help="the units of fast_units.txt")
     parser.add_argument("--list", action="store_true", help="list the units and leave")
     options = parser.parse_args()
-    source = redis_source(options.source)
+    source = source_or_why(options.source)
+    if isinstance(source, str):
+        print(f"skipped: Redis's Tcl suite: {source}")
+        wanted = not options.fast or (os.environ.get("CI") and has_package_source())
+        return 1 if wanted else 0
     chosen = [u for u in units_of(source) if any(fnmatch.fnmatch(u, g) for g in options.units)]
+    if options.fast:
+        chosen = fast_units()
     if options.list:
         print("\n".join(chosen))
         return 0
-    known = KnownFailures(HERE / "known_failures.toml")
-    ports: SimpleQueue[int] = SimpleQueue()
-    locks = [port_block() for _ in range(options.jobs)]
-    for lock in locks:
-        ports.put(lock.getsockname()[1] + 64)
-
-    def one(unit: str) -> tuple[Outcome, float]:
-        began, port = time.monotonic(), ports.get()
-        with scratch_copy(source) as folder:
-            outcome = run_unit(folder, unit, port, known)
-        ports.put(port)
-        return outcome, time.monotonic() - began
-
-    fine = True
-    counts = [0, 0, 0]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for outcome, seconds in pool.map(one, chosen):
-            fine &= report(outcome, known, seconds)
-            counts[0] += len(outcome.passed)
-            counts[1] += len(outcome.failed)
-            counts[2] += not outcome.ended
-    for lock in locks:
-        lock.close()
+    runner = Runner(source, options.jobs)
+    wrong, counts = runner.run(chosen)
+    if wrong and options.fast:
+        print(f"again, alone: {', '.join(wrong)}")
+        runner.jobs = 1
+        wrong, _ = runner.run(wrong)
+    runner.close()
     print(f"passed={counts[0]} failed={counts[1]} aborted units={counts[2]}")
-    return 0 if fine and chosen else 1
+    return 1 if wrong or not chosen else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ user's rules are said to be makes the same user again; what was restored can be 
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.test_snapshot import resealed
 from tests.unit.talk import Room
 
-INPUTS_PER_SERVER = 5000
+INPUTS_PER_SERVER = 2000
 logging.getLogger("cache_server").addHandler(logging.NullHandler())  # else refusals are printed
 #: What a mutated number may make the server allocate for one value.
 VALUE_BYTES_MAX = 1 << 20
@@ -84,6 +85,7 @@ class Servers:
         if self._room is not None:
             self._room.close()
             self._room = None
+            gc.collect()  # a server is many cycles
 
     def next_input(self) -> None:
         """An input comes: time for another server, it may be."""

@@ -269,3 +269,9 @@ def test_info_counts_scripts_and_libraries(client: Shell) -> None:
         assert line in info
     used = int(info.split(b"used_memory_lua:")[1].split(b"\r\n")[0])
     assert 0 < used < 100 * 1024
+
+
+def test_coordinates_are_doubles_to_a_script_in_resp3(client: Shell) -> None:
+    ask(client, "GEOADD", "g", "1", "2", "m")
+    script = "redis.setresp(3) return type(redis.call('GEOPOS', 'g', 'm')[1][2].double)"
+    assert run(client, script) == b"$6\r\nnumber\r\n"
