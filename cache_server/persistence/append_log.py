@@ -14,6 +14,10 @@ A rewrite trims the log. A snapshot begins, and from its very position on frames
 
     OFF ──appendonly yes──> FIRST (writes to a temporary file) ──first rewrite──> ON
 
+What is slow about that - the new file, the manifest, syncs, what becomes history - is the thread's
+work: first the increment is made and named, then the loop goes over to it and takes the snapshot;
+and the base is named where it was written.
+
 Where the disk refuses, frames stay held, followers wait too, writes are refused with MISCONF, and
 it is tried again; once it succeeds everything goes on. After a failed sync nothing in the file can
 be trusted, so a rewrite puts everything into new files first.
@@ -149,6 +153,7 @@ class AppendLog:
         self.base_bytes = self.current_bytes
         self.state = LogState.ON
         self._fsync_changed()
+        self._collect_history()
 
     def cron(self, now_ms: int) -> None:
         """What is due: a sync each second, a write that failed, a rewrite."""
@@ -424,7 +429,9 @@ class AppendLog:
 
     def _open(self, path: str, database: int) -> None:
         """Goes on in this file, in which nothing is selected yet, except by what is in it."""
-        file = self.disk.append(path)
+        self._go_on_in(self.disk.append(path), database)
+
+    def _go_on_in(self, file: Appender, database: int) -> None:
         self._close_file()
         self._file = file
         self._place_due = True
@@ -451,16 +458,12 @@ class AppendLog:
             snapshot.close()
 
     def _collect_history(self) -> None:
-        if self.config.aof_disable_auto_gc or not self.folder.manifest.history:
+        history = self.folder.manifest.history
+        if self.config.aof_disable_auto_gc or not history:
             return
-        try:
-            paths = self.folder.remove_history()
-        except OSError as error:
-            log.warning("The log's history cannot be removed: %s", error.strerror)
-            return
-        for path in paths:
-            log.info("Removing the history file %s in the background", os.path.basename(path))
-            self.syncs.remove(path)
+        for one in history:
+            log.info("Removing the history file %s in the background", one.name)
+        self.syncs.run(self.folder.remove_history, _history_removed)
 
     # -- rewriting -----------------------------------------------------------------------------
 
@@ -480,12 +483,52 @@ class AppendLog:
             log.warning("Can't rewrite append only file in background: %s", error.strerror)
             self._rewrite_failed()
             return False
+        rewrite = self.rewriting = Rewrite(self, replacement)
+        self.rewrites += 1
+        if self.state is LogState.ON:
+            self.syncs.run(
+                lambda: self._make_increment(rewrite),
+                lambda error: self._increment_made(rewrite, error),
+            )
+            return True
+        return self._begin_rewrite(rewrite)
+
+    def _make_increment(self, rewrite: Rewrite) -> None:
+        """In the thread: the file to which the rewrite will go over, named after the present one.
+        It may stay empty."""
+        with self.folder.lock:
+            manifest = self.folder.manifest.copy()
+            one = manifest.begin_increment(self.folder.filename)
+            path = self.folder.path(one.name)
+            self.disk.remove(path)
+            rewrite.increment = self.disk.append(path)
+            self.folder.write_manifest(manifest)
+        log.info("Creating AOF incr file %s on background rewrite", one.name)
+
+    def _increment_made(self, rewrite: Rewrite, error: Exception | None) -> None:
+        if error is not None and not isinstance(error, OSError):
+            raise error
+        if rewrite.over:
+            self._drop_increment(rewrite)
+        elif error is not None:
+            log.warning("Can't open the append-only file: %s", error.strerror)
+            rewrite.fail(error)
+        else:
+            self._begin_rewrite(rewrite)
+
+    def _drop_increment(self, rewrite: Rewrite) -> None:
+        file, rewrite.increment = rewrite.increment, None
+        if file is not None:
+            self.syncs.close_file(file)
+
+    def _begin_rewrite(self, rewrite: Rewrite) -> bool:
         self.server.replication.settle_stream()
         if self.server.replication.leading:
             self.server.replication.forget_selected()  # every file begins with a SELECT
-        snapshot = self.server.persistence.snapshot(log_base=True, commands=not as_snapshot)
-        rewrite = self.rewriting = Rewrite(self, snapshot, replacement, self.history())
-        self.rewrites += 1
+        rewrite.snapshot = self.server.persistence.snapshot(
+            log_base=True, commands=not rewrite.as_snapshot
+        )
+        rewrite.history = self.history()
         if self.state is LogState.OFF or self._begin_switch(rewrite):
             log.info("Background append only file rewriting started by pid %d", os.getpid())
             rewrite.begin()
@@ -515,14 +558,11 @@ class AppendLog:
                 self.disk.remove(path)
                 self._open(path, rewrite.history.stream_db)
             else:
-                manifest = self.folder.manifest.copy()
-                one = manifest.begin_increment(self.folder.filename)
-                self.disk.remove(self.folder.path(one.name))
                 old_bytes = self.current_bytes
-                self._open(self.folder.path(one.name), rewrite.history.stream_db)
+                file, rewrite.increment = rewrite.increment, None
+                assert file is not None
+                self._go_on_in(file, rewrite.history.stream_db)
                 self.closed_bytes = old_bytes
-                self.folder.write_manifest(manifest)
-                log.info("Creating AOF incr file %s on background rewrite", one.name)
         except OSError as error:
             log.warning("Can't open the append-only file: %s", error.strerror)
             return False
@@ -533,34 +573,39 @@ class AppendLog:
         assert isinstance(rewrite, Rewrite)
         self.rewriting = None
         self.last_rewrite_s = int(time.monotonic() - rewrite.began)
-        self._early_bytes = rewrite.snapshot.early_bytes
+        if rewrite.snapshot is not None:
+            self._early_bytes = rewrite.snapshot.early_bytes
+        self._drop_increment(rewrite)
+        if rewrite.stored:
+            self._rewritten()
+            return
         if rewrite.aborted:
             log.warning("Background AOF rewrite stopped before its end")
-        elif error is None:
-            try:
-                self._rewritten(rewrite)
-            except OSError as refused:
-                error = refused
-        if error is not None:
+        elif error is not None:
             log.warning("Background AOF rewrite terminated with error: %s", error.strerror)
-        if error is not None or rewrite.aborted:
-            self._rewrite_failed()
-            self._drop_temporary()
+        self._rewrite_failed()
+        self._drop_temporary()
 
-    def _rewritten(self, rewrite: Rewrite) -> None:
-        """The new base is durable: manifest, then history."""
-        manifest = self.folder.manifest.copy()
-        if self.state is LogState.FIRST:
-            one = manifest.begin_increment(self.folder.filename)
-            assert self._file is not None
-            path = self.folder.path(one.name)
-            self.disk.rename(self._file.path, path)
-            self._file.path = path
-        as_snapshot = rewrite.replacement.path.endswith(".rdb")
-        base = manifest.replace_base(
-            self.folder.filename, snapshot=as_snapshot, keep_last_increment=self.on
-        )
-        self.folder.write_manifest(manifest)
+    def store_base(self, rewrite: Rewrite) -> None:
+        """In the thread: the new base is durable and is named, and what it replaces is history.
+        Raises OSError."""
+        with self.folder.lock:
+            manifest = self.folder.manifest.copy()
+            if self.state is LogState.FIRST:
+                one = manifest.begin_increment(self.folder.filename)
+                assert self._file is not None
+                path = self.folder.path(one.name)
+                self.disk.rename(self._file.path, path)
+                self._file.path = path
+            manifest.replace_base(
+                self.folder.filename, snapshot=rewrite.as_snapshot, keep_last_increment=self.on
+            )
+            self.folder.write_manifest(manifest)
+
+    def _rewritten(self) -> None:
+        """The manifest names the new base."""
+        base = self.folder.manifest.base
+        assert base is not None
         if self.state is LogState.FIRST:
             self.state = LogState.ON
         self.closed_bytes = self.disk.size_bytes(self.folder.path(base.name))
@@ -710,11 +755,44 @@ class AppendLog:
 
 class Rewrite(BackgroundSave):
     """A snapshot that becomes the log's base. `begins_at` is its position as long as the log has
-    not come there, -1 afterwards."""
+    not come there, -1 afterwards; `increment` the file to which the log goes over there."""
 
-    def __init__(
-        self, owner: AppendLog, snapshot: Any, replacement: Any, history: RecoveredHistory
-    ) -> None:
-        super().__init__(owner, snapshot, replacement)
-        self.history = history
+    def __init__(self, owner: AppendLog, replacement: Any) -> None:
+        super().__init__(owner, None, replacement)
+        self.history = RecoveredHistory("", 0, 0)
         self.begins_at = -1
+        self.increment: Appender | None = None
+        #: Whether the manifest names the new base.
+        self.stored = False
+        self._log = owner
+
+    @property
+    def as_snapshot(self) -> bool:
+        """Whether the base is an RDB file, and not commands."""
+        return bool(self.replacement.path.endswith(".rdb"))
+
+    def fail(self, error: OSError) -> None:
+        """It ends before its snapshot was taken."""
+        self._finish(error)
+
+    def _write(self) -> None:
+        if self._ended and self.begins_at >= 0:
+            self._loop.call_later(LOG_RETRY_SECONDS, self._write_unless_over)
+        else:
+            super()._write()
+
+    def _write_unless_over(self) -> None:
+        if not self.over:
+            self._write()
+
+    def _commit(self) -> None:
+        super()._commit()
+        self._log.store_base(self)
+        self.stored = True
+
+
+def _history_removed(error: Exception | None) -> None:
+    if isinstance(error, OSError):
+        log.warning("The log's history cannot be removed: %s", error.strerror)
+    elif error is not None:
+        raise error

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,8 @@ class LogFolder:
     dirname: str
     filename: str
     manifest: Manifest = field(default_factory=Manifest)
+    #: Held by who makes the next manifest of this one, in the loop or in a thread.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def manifest_path(self) -> str:
@@ -113,14 +116,15 @@ class LogFolder:
                 raise
         return total
 
-    def remove_history(self) -> list[str]:
-        """Names history no longer; returns the paths that may be deleted. Raises OSError."""
-        paths = [self.path(one.name) for one in self.manifest.history]
-        if paths:
+    def remove_history(self) -> None:
+        """Deletes what is history, then names it no longer: who ends in between, deletes the rest
+        at the next start. Raises OSError."""
+        with self.lock:
             manifest = self.manifest.copy()
+            for one in manifest.history:
+                self.disk.remove(self.path(one.name))
             manifest.history = []
             self.write_manifest(manifest)
-        return paths
 
 
 class LogLoad:
@@ -148,7 +152,7 @@ class LogLoad:
         """Loads. Raises InputError and OSError."""
         files = self.folder.manifest.loaded_files
         for number, one in enumerate(files):
-            last = number == len(files) - 1
+            last = not self._written(files[number + 1 :])
             try:
                 yield from self._file(one, step_bytes, last)
             except (InputError, OSError) as error:
@@ -158,11 +162,15 @@ class LogLoad:
                 yield from self._load_fallback(step_bytes, error)
         self._done()
 
+    def _written(self, files: list[LogFile]) -> list[LogFile]:
+        """Those with anything in them: an increment is named before it is needed."""
+        return [one for one in files if self.disk.size_bytes(self.folder.path(one.name))]
+
     @property
     def intact(self) -> bool:
         """Whether the log cannot have lost anything that was written to it: the system has been up
         ever since, and this is the very file and no copy."""
-        boot, files = boot_name(), self.folder.manifest.increments
+        boot, files = boot_name(), self._written(self.folder.manifest.increments)
         if not boot or not files:
             return False
         identity = self.disk.identity(self.folder.path(files[-1].name))

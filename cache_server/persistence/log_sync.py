@@ -248,6 +248,10 @@ class Syncs:
         else:
             _report(error)
 
+    def run(self, work: Work, told: Told) -> None:
+        """Has the thread do something else with the log's files, in turn: see `FileThread.run`."""
+        self._thread.run(work, told)
+
     def remove(self, path: str) -> None:
         """Deletes in the thread: a large file takes a while."""
         self._thread.run(lambda: self._owner.disk.remove(path), _report)

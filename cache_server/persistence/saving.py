@@ -528,8 +528,9 @@ class BackgroundSave:
     The thread has at most one job at a time and holds `_file_lock` over it: who has the lock may
     touch the file."""
 
-    def __init__(self, owner: SaveOwner, snapshot: Snapshot, replacement: Replacement) -> None:
+    def __init__(self, owner: SaveOwner, snapshot: Any, replacement: Replacement) -> None:
         self.owner = owner
+        #: A Snapshot; None for one that is still to be taken.
         self.snapshot = snapshot
         self.replacement = replacement
         self.dirty = owner.keyspace.dirty
@@ -593,9 +594,13 @@ class BackgroundSave:
                 return
             self.replacement.write(data)
             if last:
-                self.replacement.commit()
+                self._commit()
             elif sync:
                 self.replacement.sync()
+
+    def _commit(self) -> None:
+        """In the thread: all of it is written and becomes the file."""
+        self.replacement.commit()
 
     def _written(self, job: Any) -> None:
         error = job.exception()
@@ -610,7 +615,8 @@ class BackgroundSave:
 
     def _finish(self, error: OSError | None) -> None:
         self.over = True
-        self.snapshot.close()
+        if self.snapshot is not None:
+            self.snapshot.close()
         self.replacement.abandon()
         self.owner.background_save_over(self, error)
 

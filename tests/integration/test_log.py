@@ -196,3 +196,48 @@ def test_killed_together_or_apart_they_resume_and_nothing_acknowledged_is_lost(
     assert [load.missing() for load in loads] == [0, 0, 0]
     assert all(load.acknowledged for load in loads)
     wait_for(lambda: digest(leader) == digest(follower), "both to be the same")
+
+
+def lose_the_end(node: Process, frames: int) -> None:
+    """What a machine without power does to a log that was not synced: the last frames are gone, and
+    the system is another one (here: the file is)."""
+    (path,) = (node.folder / "appendonlydir").glob("*.incr.aof")
+    kept = path.read_bytes()
+    for _ in range(frames):
+        kept = kept[: kept.rindex(b"#CF:")]
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(kept)
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("writes_since", [0, 3, 60])
+def test_a_follower_that_has_more_than_its_restarted_leader_keeps_the_rest_in_a_file(
+    nodes: Any, writes_since: int
+) -> None:
+    leader = nodes(OURS, folder="leader")
+    follower = nodes(OURS, f"replicaof 127.0.0.1 {leader.port}", folder="follower")
+    leader.start()
+    follower.start()
+    wait_for(lambda: linked(follower), "the first synchronization")
+    client = leader.client()
+    for number in range(30):
+        client.set(f"key:{number}", "before")
+    assert client.wait(1, 0) == 1
+    client.close()
+    follower.kill()
+    leader.kill()
+    lose_the_end(leader, 11)
+    leader.start()
+    lost = [number for number in range(30) if leader.client().get(f"key:{number}") is None]
+    assert lost[-1] == 29
+    assert len(lost) < 12
+    for number in range(writes_since):
+        leader.client().set(f"key:{number}", "since")
+    follower.start()
+    wait_for(lambda: linked(follower), f"the link to come back: {follower.log()}")
+    wait_for(lambda: digest(follower) == digest(leader), "both to be the same")
+    assert leader.info("stats")["sync_full"] == 0
+    (kept,) = follower.folder.glob("rollback-*.aof")
+    for number in range(30):
+        write = f"key:{number}\r\n$6\r\nbefore\r\n".encode()
+        assert (write in kept.read_bytes()) == (number in lost)

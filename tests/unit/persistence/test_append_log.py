@@ -14,7 +14,7 @@ import pytest
 
 from cache_server.commands.digest import dataset_digest
 from cache_server.config import Config
-from cache_server.disk import Appender, Disk
+from cache_server.disk import Appender, Disk, Replacement
 from cache_server.errors import InputError
 from cache_server.persistence.inspection import inspect_log, repair
 from cache_server.persistence.log_folder import LogLoad
@@ -500,5 +500,101 @@ def test_clients_are_told_loading_while_the_log_is_loaded_again(
         assert b"loading:1" in said[0]
         assert node.say("GET a") == b"$1\r\n1\r\n"
         await node.die()
+
+    run(test)
+
+
+class ThreadedDisk(Disk):
+    """A disk whose slow methods may not be called in the loop once it is `armed`."""
+
+    armed = False
+
+    def replace(self, path: str) -> Replacement:
+        slow = self.armed and path.endswith(".manifest")
+        assert not (slow and threading.current_thread() is threading.main_thread()), path
+        return super().replace(path)
+
+    def remove(self, path: str) -> None:
+        assert not self.armed or threading.current_thread() is not threading.main_thread(), path
+        super().remove(path)
+
+
+def test_a_rewrite_does_nothing_slow_in_the_loop() -> None:
+    async def test() -> None:
+        disk = ThreadedDisk()
+        node = await Node(disk).start()
+        node.say("SET a 1")
+        disk.armed = True
+        node.say("BGREWRITEAOF")
+        assert b"aof_rewrite_in_progress:1" in node.say("INFO persistence")
+        await node.until(lambda: node.log.rewriting is None)
+        node.say("SET b 2")
+        await node.log.syncs.drain()
+        await node.die()
+        after = await Node().start()
+        assert after.digest == node.digest
+        assert sorted(path.name for path in Path(FOLDER).iterdir()) == [
+            "appendonly.aof.2.base.rdb",
+            "appendonly.aof.2.incr.aof",
+            "appendonly.aof.manifest",
+        ]
+        await after.die()
+
+    run(test)
+
+
+def test_what_a_killed_server_left_as_history_is_removed_at_the_start() -> None:
+    async def test() -> None:
+        before = await grown("SET a 1")
+        with open(MANIFEST, "ab") as file:
+            file.write(b"file appendonly.aof.1.base.aof seq 1 type h\n")
+        Path(FOLDER, "appendonly.aof.1.base.aof").write_bytes(b"of no use")
+        after = await Node().start()
+        await after.log.syncs.drain()
+        assert not Path(FOLDER, "appendonly.aof.1.base.aof").exists()
+        assert b"type h" not in Path(MANIFEST).read_bytes()
+        assert after.digest == before.digest
+        await after.die()
+
+    run(test)
+
+
+def test_killed_between_naming_an_increment_and_using_it() -> None:
+    """The one before it is the last that was written: its torn tail is cut, its writer counts."""
+
+    async def test() -> None:
+        before = await grown("SET a 1")
+        with open(MANIFEST, "ab") as file:
+            file.write(b"file appendonly.aof.2.incr.aof seq 2 type i\n")
+        Path(FOLDER, "appendonly.aof.2.incr.aof").touch()
+        with open(INCREMENT, "ab") as file:
+            file.write(b"#CF:4346")
+        after = await Node().start()
+        assert after.digest == before.digest
+        assert after.history.replid == before.history.replid
+        assert after.offset == before.offset
+        after.say("SET b 2")
+        await after.die()
+        again = await Node().start()
+        assert again.digest == after.digest
+        await again.die()
+
+    run(test)
+
+
+def test_a_rewrite_that_is_stopped_before_its_increment_is_there_harms_nothing() -> None:
+    async def test() -> None:
+        node = await Node().start()
+        node.say("SET a 1", "BGREWRITEAOF")
+        node.log.stop_rewrite()
+        node.say("SET b 2")
+        await node.log.syncs.drain()
+        node.say("SET c 3", "BGREWRITEAOF", "SET d 4")
+        await node.until(lambda: node.log.rewriting is None)
+        await node.log.syncs.drain()
+        await node.die()
+        after = await Node().start()
+        assert after.digest == node.digest
+        await after.die()
 
     run(test)
