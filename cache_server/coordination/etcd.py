@@ -145,7 +145,6 @@ class EtcdStore:
                 await self._log_in()
                 return await self._post(path, body)
         except TimeoutError:
-            self._next_host()
             raise StoreUnreachable(f"etcd gave no answer in {self._timeout_s:g} s") from None
 
     async def _log_in(self) -> None:
@@ -160,21 +159,23 @@ class EtcdStore:
         """To the host in use; to the next where the connection is refused."""
         refused: Exception | None = None
         for _ in self._address.hosts:
-            host, port = self._address.hosts[self._host]
+            asked = self._host
+            host, port = self._address.hosts[asked]
             place = f"[{host}]" if ":" in host else host
             scheme = "https" if self._address.encrypted else "http"
             try:
                 return await self._exchange(f"{scheme}://{place}:{port}/v3/{path}", body)
             except aiohttp.ClientConnectorError as error:
                 refused = error
-                self._next_host()
-            except TimeoutError:
+                self._leave_host(asked)
+            except (TimeoutError, asyncio.CancelledError):
+                self._leave_host(asked)
                 raise
             except (aiohttp.ClientError, OSError) as error:
-                self._next_host()
+                self._leave_host(asked)
                 raise StoreUnreachable(f"etcd: {error or type(error).__name__}") from None
             except EtcdError:
-                self._next_host()
+                self._leave_host(asked)
                 raise
         raise StoreUnreachable(f"etcd: {refused}")
 
@@ -203,8 +204,10 @@ class EtcdStore:
             )
         return self._session
 
-    def _next_host(self) -> None:
-        self._host = (self._host + 1) % len(self._address.hosts)
+    def _leave_host(self, asked: int) -> None:
+        """To the next host; once, however many calls waited for the one that failed them."""
+        if self._host == asked:
+            self._host = (asked + 1) % len(self._address.hosts)
 
 
 def connect(address: StoreAddress, timeout_s: float) -> Store:

@@ -158,13 +158,13 @@ class ZooKeeper(Store):
             place, port = folder / f"zookeeper-{index}", free_port()
             (place / "data").mkdir(parents=True)
             (place / "data" / "myid").write_text(f"{index + 1}\n")
-            lines = ["tickTime=400", "initLimit=50", "syncLimit=5", f"dataDir={place / 'data'}"]
+            lines = ["tickTime=400", "initLimit=12", "syncLimit=5", f"dataDir={place / 'data'}"]
             lines += [f"clientPort={port}", "clientPortAddress=127.0.0.1"]
             lines += ["admin.enableServer=false", "4lw.commands.whitelist=srvr"]
             lines += members if count > 1 else []
             (place / "zoo.cfg").write_text("\n".join(lines) + "\n")
             main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-            command = [*JAVA, "-Dzookeeper.fsync.warningthresholdms=10000"]
+            command = [*JAVA, "-Dzookeeper.cnxTimeout=1000"]
             command += ["-cp", str(ZOOKEEPER_JAR), main, str(place / "zoo.cfg")]
             self.servers.append(Server(command, place, port))
 

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 #: Longer than by default, so that a loaded machine renews in time.
 TTL_MS = int(os.environ.get("TEST_COORDINATOR_TTL_MS", "1500"))
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 
 
 class Whole:

@@ -180,6 +180,25 @@ def test_a_host_that_refuses_is_passed_over():
     assert found == Cells(Cell(), Cell())
 
 
+def test_calls_that_a_host_failed_together_leave_it_once():
+    async def call(store):
+        await asyncio.gather(*(store.read("main") for _ in range(3)), return_exceptions=True)
+        return store._host
+
+    word = "etcd://{place},127.0.0.1:1,127.0.0.1:2/p"
+    assert talk(call, None, None, None, word=word, timeout_s=0.2)[0] == 1
+
+
+def test_a_silent_host_is_left_even_if_others_were_tried_before_it():
+    async def call(store):
+        with pytest.raises(StoreUnreachable, match="no answer"):
+            await store.read("main")
+        return store._host
+
+    word = "etcd://127.0.0.1:1,{place}/p"
+    assert talk(call, None, word=word, timeout_s=0.2)[0] == 0
+
+
 def test_all_hosts_refusing_is_unreachable():
     with pytest.raises(StoreUnreachable, match=r"127\.0\.0\.1:1"):
         talk(lambda one: one.read("main"), word="etcd://127.0.0.1:1/p")
