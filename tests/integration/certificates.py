@@ -21,12 +21,15 @@ def authority(folder: Path, name: str) -> None:
     _openssl(folder, *words, "-subj", f"/CN={name}", "-out", f"{name}.crt")
 
 
-def certificate(folder: Path, name: str, signer: str) -> None:
-    """Writes name.key and name.crt, signed by an authority."""
+def certificate(folder: Path, name: str, signer: str, place: str = "") -> None:
+    """Writes name.key and name.crt, signed by an authority; `place` as in `IP:127.0.0.1`."""
     _key(folder, name)
     request = ["req", "-new", "-sha256", "-key", f"{name}.key", "-subj", f"/CN={name}"]
     _openssl(folder, *request, "-out", f"{name}.csr")
     sign = ["x509", "-req", "-sha256", "-days", "30", "-in", f"{name}.csr", "-CAcreateserial"]
+    if place:
+        (folder / f"{name}.ext").write_text(f"subjectAltName={place}\n")
+        sign += ["-extfile", f"{name}.ext"]
     _openssl(
         folder, *sign, "-CA", f"{signer}.crt", "-CAkey", f"{signer}.key", "-out", f"{name}.crt"
     )

@@ -115,6 +115,15 @@ class Store:
         for one in self.servers:
             one.kill()
 
+    def empty(self) -> None:
+        """Killed, its disks wiped, started again."""
+        self.kill()
+        for one in self.servers:
+            for path in (one.folder / "data").iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+        self.start()
+
     def restart(self) -> None:
         """Killed and started again, with what was on its disk."""
         self.kill()

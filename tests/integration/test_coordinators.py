@@ -135,3 +135,56 @@ def test_a_failover_by_hand_loses_nothing_and_waits_for_no_lease(whole: Whole) -
     wait_for(lambda: new.client().set("after", "1"), "the new leader to take writes", PATIENCE_S)
     assert new.client().get("kept") == "1"
     cluster.wait_for_followers(new, PATIENCE_S)
+
+
+def test_sigterm_hands_the_lead_over_first(whole: Whole) -> None:
+    cluster, old = whole.cluster, whole.leader()
+    old.client().set("before", "1")
+    old.send(signal.SIGTERM)
+    new = cluster.wait_for_new_leader(old.port, PATIENCE_S)
+    assert old.process is not None
+    assert old.process.wait(PATIENCE_S) == 0
+    wait_for(lambda: new.client().set("after", "1"), "the new leader to take writes", PATIENCE_S)
+    assert new.client().get("before") == "1"
+    old.start()
+    cluster.wait_for_followers(new, PATIENCE_S)
+
+
+def test_the_in_sync_set_is_kept_in_the_store(whole: Whole) -> None:
+    cluster, leader = whole.cluster, whole.leader()
+    for node in cluster.nodes:
+        node.client().config_set("durability", "in-sync")
+
+    def taken() -> bool:
+        try:
+            return bool(leader.client().set("x", "1"))
+        except redis.ResponseError:
+            return False
+
+    wait_for(lambda: leader.info().get("in_sync_count") == 3, "all in the set", PATIENCE_S)
+    wait_for(taken, "a write to be on every member", PATIENCE_S)
+    for node in cluster.nodes:
+        node.client().config_set("durability", "async")
+
+
+def test_an_emptied_store_ends_writes_until_the_master_is_monitored_anew(whole: Whole) -> None:
+    cluster, leader = whole.cluster, whole.leader()
+    leader.client().set("kept", "1")
+    whole.store.empty()
+    wait_for(lambda: refused(leader), "writes to end", PATIENCE_S)
+    first = cluster.sentinels[0]
+    # A ZooKeeper that went back in time lets no session in that has seen more.
+    words = "it was emptied" if whole.store.kind == "etcd" else "not connected"
+    wait_for(
+        lambda: words in cluster.master(first)["coordinator-status"],
+        "a sentinel to say so",
+        PATIENCE_S,
+    )
+    assert refused(leader)
+    if whole.store.kind != "etcd":
+        return
+    for one in cluster.sentinels:
+        ask(one, "REMOVE", cluster.name)
+        ask(one, "MONITOR", cluster.name, "127.0.0.1", str(leader.port), "2")
+    wait_for(lambda: not refused(leader), "writes to go on", PATIENCE_S)
+    assert leader.client().get("kept") == "1"

@@ -40,7 +40,7 @@ def backend(
 ) -> Iterator[Make]:
     """Makes benches of a name of their own at one cluster."""
     if request.param == "embedded":
-        yield lambda: Embedded(f"name-{next(_names)}", TTL_MS)
+        yield lambda: Embedded(f"name-{next(_names)}", TTL_MS // 2)
         return
     needs_store(request.param)
     store = started(request.param, tmp_path_factory.mktemp(request.param), 3)
