@@ -56,3 +56,15 @@ def test_writes_go_on_without_a_stopped_follower_and_end_below_the_minimum(
         one.send(signal.SIGCONT)
     wait_for(lambda: leader.info()["in_sync_count"] == 3, "both to be back in the set")
     assert leader.client(socket_timeout=10).set("c", "1")
+
+
+def test_the_only_member_that_survives_is_elected_though_the_others_are_dead(
+    cluster: Cluster,
+) -> None:
+    leader = cluster.by_port(cluster.leader_port())
+    assert leader.client(socket_timeout=10).set("kept", "1")
+    dead, survivor = [node for node in cluster.nodes if node is not leader]
+    dead.kill()
+    leader.kill()
+    assert cluster.wait_for_new_leader(leader.port, 60) is survivor
+    assert survivor.client().get("kept") == "1"
