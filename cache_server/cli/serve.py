@@ -160,7 +160,6 @@ async def _serve(config: Config) -> int:
     except (InputError, OSError) as error:
         server.listeners.close()
         if isinstance(error, InputError):
-            log.warning("Internal error in RDB or log: %s", error)
             log.warning("Terminating server after rdb file reading failure.")
         log.warning("Fatal error loading the DB: %s. Exiting.", error)
         return 1
