@@ -23,9 +23,11 @@ cdef Py_ssize_t parse_length(const char *text, const char *end, long long *resul
     if end - p < 2:
         # Not whole, unless what is there is wrong already: then more bytes cannot mend it.
         return 0 if p == end or p[0] == c'\r' else -1
-    if p[0] != c'\r' or p == digits or p - digits > 18 or (digits[0] == c'0' and p - text > 1):
+    if p[0] != c'\r' or p == digits or p - digits > 19 or (digits[0] == c'0' and p - text > 1):
         return -1
-    result[0] = -<long long>value if negative else <long long>value
+    if value > (<unsigned long long>1 << 63) - (not negative):
+        return -1
+    result[0] = <long long>(0 - value) if negative else <long long>value
     return p + 2 - text
 
 

@@ -45,7 +45,8 @@ def _length(text: bytes) -> int | None:
     digits = text.removeprefix(b"-")
     if not digits.isdigit() or len(digits) > 19 or (digits[:1] == b"0" and text != b"0"):
         return None
-    return int(text)
+    length = int(text)
+    return length if -(1 << 63) <= length < 1 << 63 else None
 
 
 class RequestReader:

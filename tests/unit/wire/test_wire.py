@@ -39,11 +39,14 @@ REQUESTS: list[tuple[bytes, list[list[bytes]]]] = [
     (b"  set  k 'a b' \"\\x41\\n\"\r\n", [[b"set", b"k", b"a b", b"A\n"]]),
     (b"\r\n\r\nPING\r\n", [[b"PING"]]),
     (b"*0\r\n*-1\r\n*1\r\n$1\r\na\r\n", [[b"a"]]),
+    (b"*-9223372036854775808\r\n*1\r\n$1\r\na\r\n", [[b"a"]]),
     (b"*1\r\n$1\r\na\r\n*1\r\n$1\r\nb\r\n", [[b"a"], [b"b"]]),
 ]
 
 BAD_REQUESTS: list[tuple[bytes, str]] = [
     (b"*a\r\n", "invalid multibulk length"),
+    (b"*-9223372036854775809\r\n", "invalid multibulk length"),
+    (b"*9999999999999999999\r\n", "invalid multibulk length"),
     (b"*\r\n", "invalid multibulk length"),
     (b"*01\r\n", "invalid multibulk length"),
     (b"*1 \r\n", "invalid multibulk length"),
