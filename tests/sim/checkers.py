@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from replication.failover.cluster_view import Address, SentinelState
-from tests.sim.data_node import DataNode
-from tests.sim.sentinel_node import SentinelNode
+from tests.linearizability import Operation, violations
+from tests.sim.options import Options
+from tests.sim.replication import as_command
+
+if TYPE_CHECKING:
+    from tests.sim.data_node import DataNode
+    from tests.sim.sentinel_node import SentinelNode
+    from tests.sim.world import Process
 
 
 class ViolationError(Exception):
@@ -24,10 +33,14 @@ class OneWriter:
         self._nodes = nodes
         self._epoch = 0
 
+    def look(self) -> None:
+        """A look at all nodes. A stopped process counts as what it would do on waking."""
+        able = [one.name for one in self._nodes if one.alive and one.can_acknowledge()]
+        if len(able) > 1:
+            raise ViolationError("two writers", f"{' and '.join(able)} would acknowledge a write")
+
     def acknowledged(self, node: DataNode, entry: int) -> None:
-        """`node` acknowledges a write now. A stopped process counts as what it would do on
-        waking.
-        """
+        """`node` acknowledges a write now."""
         for other in self._nodes:
             if other is not node and other.alive and other.can_acknowledge():
                 raise ViolationError(
@@ -45,12 +58,12 @@ class OneLeaderPerEpoch:
     """Whoever knows an epoch's leader knows the same one; what a sentinel knows never goes back."""
 
     def __init__(self) -> None:
-        self._leaders: dict[int, str] = {}
+        self.leaders: dict[int, str] = {}
         self._epochs: dict[tuple[str, int], tuple[int, int]] = {}
 
     def note(self, who: str, epoch: int, leader: str) -> None:
         """Somebody knows this."""
-        known = self._leaders.setdefault(epoch, leader)
+        known = self.leaders.setdefault(epoch, leader)
         if known != leader:
             raise ViolationError(
                 "one leader per epoch", f"{who} knows {leader} as leader of {epoch}, not {known}"
@@ -66,12 +79,6 @@ class OneLeaderPerEpoch:
         if told[0] < before[0] or told[1] < before[1]:
             raise ViolationError("epochs rise", f"{sentinel.name} went from {before} to {told}")
         self._epochs[sentinel.name, sentinel.life] = told
-
-    def role_told(self, node: DataNode) -> None:
-        """A data node learnt its epoch."""
-        state = node.disk_lease
-        if state.leader_id:
-            self.note(node.name, state.epoch, state.leader_id)
 
 
 class OneVotePerEpoch:
@@ -91,7 +98,7 @@ class OneVotePerEpoch:
 
 
 class Survival:
-    """In-sync: an acknowledged write is in the log of whoever leads later, as long as one of those
+    """In-sync: an acknowledged write is in the data of whoever leads later, as long as one of those
     that had it lives on and was a member when that reign began.
     """
 
@@ -100,6 +107,8 @@ class Survival:
         self._holders: dict[int, tuple[tuple[str, int], ...]] = {}
         self._reign: tuple[str, int, int] | None = None
         self._sets: dict[tuple[int, int], tuple[str, ...]] = {}
+        #: Whether all copies of an acknowledged write are gone, which nothing can prevent.
+        self.all_copies_gone = False
 
     def persisted(self, state: SentinelState) -> None:
         """A sentinel's whole state: the values of the register are collected."""
@@ -119,14 +128,15 @@ class Survival:
             self.check(node)
 
     def check(self, leader: DataNode) -> None:
-        """Nothing that could have survived is missing in its log."""
-        present = set(leader.log)
+        """Nothing that could have survived is missing in its data."""
+        present = set(leader.replication.values)
         epoch = leader.lease.state.epoch
         before = max((place for place in self._sets if place[0] < epoch), default=None)
         members = self._sets[before] if before is not None else ()
         for entry, holders in self._holders.items():
             if entry in present:
                 continue
+            self.all_copies_gone = True
             alive = [
                 name
                 for name, life in holders
@@ -140,11 +150,169 @@ class Survival:
                 )
 
 
-def nothing_lost_by_hand(heir: DataNode, log: list[int]) -> None:
+class LossWithinBound:
+    """Async: of what a leader acknowledged and no follower ever had, not more is lost with it than
+    `max-loss-ms` and `max-loss-bytes` allow, and what one turn of its loop wrote.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        #: entry -> (leader's reign, when written by the leader's clock)
+        self._written: dict[int, tuple[tuple[str, int, int], float]] = {}
+        self._acknowledged: set[int] = set()
+        self.copied: set[int] = set()
+        """Entries that are or were in the data of a node that did not write them."""
+        self._reign: tuple[str, int, int] | None = None
+
+    def written(self, node: DataNode, entry: int) -> None:
+        """`node` executed a write."""
+        reign = (node.name, node.life, node.lease.state.epoch)
+        self._written[entry] = (reign, node.clock())
+
+    def acknowledged(self, node: DataNode, entry: int) -> None:
+        """`node` acknowledges a write now."""
+        reign = (node.name, node.life, node.lease.state.epoch)
+        if reign != self._reign:
+            self._reign = reign
+            self._check(set(node.replication.values))
+        self._acknowledged.add(entry)
+
+    def _check(self, present: set[int]) -> None:
+        lost: dict[tuple[str, int, int], list[int]] = {}
+        for entry in sorted(self._acknowledged - present):
+            if entry not in self.copied:
+                lost.setdefault(self._written[entry][0], []).append(entry)
+        self._acknowledged &= present
+        for reign, entries in lost.items():
+            self._check_reign(reign, entries)
+
+    def _check_reign(self, reign: tuple[str, int, int], entries: list[int]) -> None:
+        options = self._options
+        times = [self._written[entry][1] for entry in entries]
+        span_ms = max(times) - min(times)
+        if options.max_loss_ms and span_ms > options.max_loss_ms:
+            raise ViolationError(
+                "more lost than max-loss-ms",
+                f"{entries}, acknowledged by {reign[0]}, span {span_ms:.0f} ms",
+            )
+        sizes = [len(as_command(entry)) for entry in entries]
+        if options.max_loss_bytes and sum(sizes) > options.max_loss_bytes + max(sizes):
+            raise ViolationError(
+                "more lost than max-loss-bytes",
+                f"{entries}, acknowledged by {reign[0]}, take {sum(sizes)} bytes",
+            )
+
+
+class SameHistory:
+    """At one position of one history all nodes have the same data, and data of a later reign is
+    never replaced by that of a leader of an earlier one.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, int], int] = {}
+        self._epochs: dict[int, int] = {}
+
+    def written(self, node: DataNode, entry: int) -> None:
+        """`node` executed a write under its epoch."""
+        self._epochs[entry] = node.lease.state.epoch
+
+    def reached(self, node: DataNode) -> None:
+        """Stream and data of a node are at a new position."""
+        replication = node.replication
+        place = (replication.leader.history.replid, replication.follower.position)
+        known = self._seen.setdefault(place, replication.content)
+        if known != replication.content:
+            raise ViolationError(
+                "same position, same data",
+                f"{node.name} has other data than others had at {place[1]} of {place[0][:8]}",
+            )
+
+    def replaces(self, node: DataNode, leader: DataNode) -> None:
+        """`node` takes a leader's data in place of its own."""
+        newest = max((self._epochs[entry] for entry in node.replication.values), default=0)
+        if leader.lease.state.epoch < newest:
+            raise ViolationError(
+                "data of an earlier reign",
+                f"{node.name} has writes of epoch {newest} and takes the data of {leader.name}, "
+                f"which knows of epoch {leader.lease.state.epoch}",
+            )
+
+
+class Handover:
     """Planned: the heir begins with all that the leader had."""
-    missing = set(log) - set(heir.log)
-    if missing:
-        raise ViolationError("handover lost a write", f"{heir.name} leads without {min(missing)}")
+
+    def __init__(self) -> None:
+        self._had: dict[Address, list[int]] = {}
+
+    def hands_over(self, node: DataNode, heir: Address) -> None:
+        """The leader's data is final."""
+        self._had[heir] = list(node.replication.values)
+
+    def takes_over(self, heir: DataNode) -> None:
+        """The heir leads from here on."""
+        missing = set(self._had.get(heir.address, ())) - set(heir.replication.values)
+        if missing:
+            raise ViolationError(
+                "handover lost a write", f"{heir.name} leads without {min(missing)}"
+            )
+
+
+class Checkers:
+    """All of them, told of what happens."""
+
+    def __init__(self, options: Options, nodes: list[DataNode]) -> None:
+        self._options = options
+        self._voted = OneVotePerEpoch()
+        self._writer = OneWriter(nodes)
+        self._handover = Handover()
+        self._same = SameHistory()
+        self.leaders = OneLeaderPerEpoch()
+        self.survival = Survival(nodes)
+        self.loss = LossWithinBound(options)
+        self.writes = 0
+        self.copied = self.loss.copied
+        self.look = self._writer.look
+        self.voted = self._voted.voted
+        self.hands_over = self._handover.hands_over
+        self.takes_over = self._handover.takes_over
+        self.reached = self._same.reached
+
+    def acknowledged(self, node: DataNode, entry: int) -> None:
+        """`node` acknowledges a write now."""
+        self.writes += 1
+        self._writer.acknowledged(node, entry)
+        if self._options.in_sync:
+            self.survival.acknowledged(node, entry)
+        else:
+            self.loss.acknowledged(node, entry)
+
+    def written(self, node: DataNode, entry: int) -> None:
+        """`node` executed a write."""
+        self._same.written(node, entry)
+        self.loss.written(node, entry)
+
+    def replaces(self, node: DataNode, values: list[int], leader: Process) -> None:
+        """`node` takes a leader's data in place of its own."""
+        self._same.replaces(node, leader)  # type: ignore[arg-type]
+        self.copied.update(values)
+
+    def persisted(self, sentinel: SentinelNode, state: SentinelState) -> None:
+        """A sentinel's whole state, whenever it changes."""
+        self.leaders.persisted(sentinel, state)
+        self.survival.persisted(state)
+
+    def role_told(self, node: DataNode) -> None:
+        """A data node learnt its epoch."""
+        state = node.disk.lease
+        if state.leader_id:
+            self.leaders.note(node.name, state.epoch, state.leader_id)
+
+
+def linearizable(operations: Sequence[Operation]) -> None:
+    """In-sync with linearizable reads: what clients saw fits one order, key by key."""
+    wrong = violations(operations)
+    if wrong:
+        raise ViolationError("linearizability", wrong[0])
 
 
 def unsettled(nodes: list[DataNode], sentinels: list[SentinelNode]) -> str:
@@ -158,8 +326,8 @@ def unsettled(nodes: list[DataNode], sentinels: list[SentinelNode]) -> str:
     for node in nodes:
         if node is not leader and (node.follows != leader.address or not node.link_up):
             return f"{node.name} does not follow {leader.name}"
-        if node.log != leader.log:
-            return f"{node.name} has another log than {leader.name}"
+        if node.replication.values != leader.replication.values:
+            return f"{node.name} has other data than {leader.name}"
     for sentinel in sentinels:
         view = sentinel.machine.view(sentinel.clock()).masters[0]
         seen: Address = view.node.address

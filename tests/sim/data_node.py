@@ -1,13 +1,22 @@
-"""A data node: an abstract replicated log, Redis's commands as sentinels use them, and the real
-LeaderLease.
+"""A data node: real replication, real LeaderLease, real Durability, and Redis's commands as
+sentinels use them.
+
+A client's request takes the way of the server's: it is refused, or executed and put into the
+stream, and its reply leaves when the gate lets it: the lease's alone, or that of
+`cache_server/coordination/durability.py`, which runs here as it is, over the simulated clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-from replication.failover.actions import Lead, PersistLease, Reply, Yield
-from replication.failover.cluster_view import Address, LeaseState, member_id
+from cache_server.commands.dispatch import GATE_READS
+from cache_server.coordination.durability import Durability
+from cache_server.errors import CommandError
+from replication.failover.actions import Lead, LeaseAction, PersistLease, Reply
+from replication.failover.cluster_view import Address, LeaseState, life_of, member_id
 from replication.failover.events import (
     LeaseAsked,
     LeaseEvent,
@@ -17,16 +26,77 @@ from replication.failover.events import (
     RoleChanged,
     WireError,
 )
-from replication.failover.in_sync import InSyncSet, InSyncSettings
-from replication.failover.lease import LeaderLease
-from replication.failover.messages import LEASE_KNOCK
+from replication.failover.lease import ALWAYS_MS, LeaderLease
+from tests.sim.disk import Disk
 from tests.sim.options import Options
+from tests.sim.replication import Replication
 from tests.sim.world import Conn, Process, World
 
-REPLICATE_MS = 60.0
-#: A follower that has not asked for so long is not online.
-ONLINE_MS = 400.0
+if TYPE_CHECKING:
+    from tests.sim.checkers import Checkers
+
+CRON_MS = 100.0
+WALL_BEGINS_MS = 1_700_000_000_000.0
 HELLO = b"__sentinel__:hello"
+Told = Callable[[str, int | None], None]
+
+
+class Request:
+    """A client's request on its way, with what the durability gate expects of a channel, a client
+    and a connection. `reply` is called once: "ok", "refused" or "closed", and what was read."""
+
+    __slots__ = ("_closed", "_reply", "entry", "gate", "node", "register", "stop", "value")
+
+    flags = 0
+    peer = "a client"
+
+    def __init__(self, node: DataNode, register: int, entry: int | None, reply: Told) -> None:
+        self.node = node
+        self.register = register
+        self.entry = entry
+        self.value: int | None = None
+        self.gate: Callable[[Any], bool] | None = None
+        self.stop = 0
+        self._reply: Told | None = reply
+        self._closed = False
+
+    @property
+    def client(self) -> Request | None:
+        """None once the connection is closed."""
+        return None if self._closed else self
+
+    @property
+    def connection(self) -> Request:
+        return self
+
+    @property
+    def writer(self) -> Request:
+        return self
+
+    def take(self) -> bytes:
+        """The reply is thrown away."""
+        return b""
+
+    def flush(self) -> None:
+        """Sends the reply, unless the gate holds it back."""
+        if self._reply is not None and (self.gate is None or self.gate(self)):
+            self.answer("ok")
+
+    def close(self) -> None:
+        """The connection ends without a reply."""
+        self._closed = True
+        self.answer("closed")
+
+    def resume(self) -> None:
+        """There is no second request behind this one."""
+
+    def answer(self, kind: str) -> None:
+        """The reply leaves."""
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            if kind == "ok" and self.entry is not None:
+                self.node.check.acknowledged(self.node, self.entry)
+            reply(kind, self.value)
 
 
 class DataNode(Process):
@@ -39,235 +109,266 @@ class DataNode(Process):
         self.address = address
         self.options = options
         self.nodes: dict[Address, DataNode] = {}
-        self.disk_lease = LeaseState(f"id-{name}")
-        self.disk_log: list[int] = []
-        self.disk_follows: Address | None = None
-        self.role_told: Callable[[DataNode], None] = lambda _node: None
-        self.took_over: Callable[[DataNode, list[int]], None] = lambda _node, _log: None
-        self.acknowledged: Callable[[DataNode, int], None] = lambda _node, _entry: None
+        self.disk = Disk(LeaseState(f"id-{name}"), world.chance, options.log)
+        self.config_follows: Address | None = None
+        self.check: Checkers
+        self.wall_jump_ms = 0.0
+        self.flip_odds = 0.0
 
     def started(self) -> None:
-        self.log = list(self.disk_log) if self.options.keeps_log else []
-        self.follows = self.disk_follows
         self.run_id = f"{self.life:08d}{self.name:0>32}"
-        self.lease = LeaderLease(
-            self.disk_lease,
-            self.run_id,
-            self.follows is None,
-            self.options.lease_ttl_ms,
-        )
-        self.member = member_id(self.disk_lease.node_id, self.run_id)
-        settings = InSyncSettings(self.options.min_in_sync, self.options.in_sync_timeout_ms)
-        self.in_sync = InSyncSet(self.member, settings)
-        self.reign = -1
-        self.heard_leader_ms = -1e9
-        self.follower_offsets: dict[Address, int] = {}
-        self.acked: dict[str, tuple[int, float]] = {}
-        self.pending: list[int] = []
-        self.question = self.applied = 0
-        self.heard: dict[str, int] = {}
-        self.handing_over: tuple[Address, float] | None = None
+        follows = self.config_follows
+        options = self.options
+        leading = follows is None
+        self.lease = LeaderLease(self.disk.lease, self.run_id, leading, options.lease_ttl_ms)
+        self.member = member_id(self.disk.lease.node_id, self.run_id)
+        self.replication = Replication(self, self.disk, self.world.chance)
+        self._postponed: list[Request] = []
         self._requests: dict[int, Callable[[RespValue], None]] = {}
         self._request = 0
-        self._replicate()
+        self._register: tuple[int, int, tuple[str, ...]] | None = None
+        self._raise_epoch(self.lease.state.epoch)
+        self.replication.leader.may_serve = lambda: self.lease.may_serve
+        self.replication.start(follows)
+        self.replication.on_role.append(self._role_changed)
+        self._start_durability()
+        self.later(CRON_MS * self.world.random(), self._cron)
+        if options.log == "everysec":
+            self.later(1_000 * self.world.random(), self._sync)
 
-    # Writing.
+    def died(self, power: bool) -> None:
+        self.disk.crash(power)
 
-    def can_acknowledge(self) -> bool:
-        """Whether a write that arrived now would be acknowledged."""
-        if self.follows is not None or self.handing_over is not None:
-            return False
-        return "lease" in self.options.without or self.lease.writable(self.clock())
+    def wall_ms(self) -> float:
+        """Its wall clock: Unix ms, which may jump either way."""
+        return WALL_BEGINS_MS + self.world.now_ms + self.wall_jump_ms
 
-    def write(self, entry: int) -> bool:
-        """A client's write; True if acknowledged at once (in-sync: later, by `_release`)."""
-        if not self.can_acknowledge():
-            return False
-        if self.options.in_sync and not self.in_sync.enough(self._online()):
-            return False
-        self.log.append(entry)
-        if self.options.keeps_log:
-            self.disk_log.append(entry)
-        if self.options.in_sync:
-            self.pending.append(entry)
-            self._release()
-            return False
-        self.acknowledged(self, entry)
-        return True
+    def _cron(self) -> None:
+        self.later(CRON_MS, self._cron)
+        self.replication.cron()
+        self.durability.cron(0)
 
-    # The in-sync set.
+    def _sync(self) -> None:
+        self.later(1_000, self._sync)
+        self.disk.sync()
 
-    def _online(self) -> dict[str, int]:
-        """Member -> acknowledged, of the followers heard of lately."""
-        now = self.clock()
-        return {one: at for one, (at, ms) in self.acked.items() if now - ms < ONLINE_MS}
+    # Durability: the real part of the server, among stand-ins for what it asks.
 
-    def _release(self) -> None:
-        """Acknowledge what every member has, and ask for the set that is wanted."""
-        if not self.options.in_sync or self.follows is not None:
+    def _start_durability(self) -> None:
+        options = self.options
+        config = SimpleNamespace(
+            durability="in-sync" if options.in_sync else "async",
+            min_in_sync=options.min_in_sync,
+            in_sync_timeout=options.in_sync_timeout_ms,
+            linearizable_reads=options.linearizable,
+            max_loss_ms=options.max_loss_ms,
+            max_loss_bytes=options.max_loss_bytes,
+            on_change={},
+        )
+        self.dispatcher = SimpleNamespace(gates=0)
+        loop = SimpleNamespace(
+            time=lambda: self.clock() / 1000.0, call_soon=lambda call, *a: self.later(0.0, call, *a)
+        )
+        server = SimpleNamespace(config=config, dispatcher=self.dispatcher, loop=loop)
+        self.on_learned: Callable[[int, int, tuple[str, ...]], None] | None = None
+        self.reply_gate: Callable[[], Any] = lambda: None
+        self.durability = Durability(server, self.replication, self)
+        starting = self.durability.start()
+        try:
+            starting.send(None)
+        except StopIteration:
             return
-        end = len(self.log)
-        owed = end if self.pending else 0
-        self.lease.want = self.in_sync.update(self._online(), end, owed, self.clock())
-        while self.pending and end - len(self.pending) < self.in_sync.released:
-            if not self.can_acknowledge() and self.handing_over is None:
-                self.pending.clear()
-                return
-            if not self.lease.writable(self.clock()) and "lease" not in self.options.without:
-                self.pending.clear()
-                return
-            self.acknowledged(self, self.pending.pop(0))
+        raise AssertionError("the start of Durability waits for something")
 
-    def _note_register(self) -> None:
-        """What the lease was told of the set; a new reign begins with everything unconfirmed."""
-        epoch, version, members = self.lease.register
-        if self.follows is not None:
-            self.pending.clear()
-            return
-        if epoch != self.reign:
-            self.reign = epoch
-            self.pending.clear()
-            self.in_sync.begin(len(self.log))
-        self.in_sync.learn(version, members)
-        self.lease.want = self.in_sync.want
+    @property
+    def member_id(self) -> str:
+        """This life of this node."""
+        return self.member
 
-    # Replication: the follower asks, the leader sends what is missing.
+    @property
+    def managed(self) -> bool:
+        """Whether there is a register."""
+        return self.lease.register[0] >= 0
 
-    def _replicate(self) -> None:
-        self.later(REPLICATE_MS, self._replicate)
-        self._release()
-        if self.handing_over is not None:
-            self._hand_over()
-        leader = self.nodes.get(self.follows) if self.follows else None
-        if leader is None:
-            return
-        asked = self.follows
-        offset, last = len(self.log), self.log[-1] if self.log else -1
-        self.question += 1
-        question = (self.member, self.question)
-        self._datagram(leader, lambda: leader.serve(self, asked, offset, last, question))
+    def want(self, wanted: tuple[int, tuple[str, ...]] | None) -> None:
+        """The in-sync set that the register is asked for."""
+        self.lease.want = wanted
 
-    def _datagram(self, target: DataNode, call: Callable[[], None]) -> None:
-        world = self.world
-        if (self.name, target.name) in world.cut or not target.alive:
-            return
-        life = target.life
-        world.after(world.delay_ms(), lambda: target.run(life, call))
+    def admits(self, channel: Request) -> bool:
+        """Whether a held reply may leave; where not, its connection is closed."""
+        if self.writable():
+            return True
+        channel.close()
+        return False
 
-    def serve(
-        self,
-        follower: DataNode,
-        asked: Address | None,
-        offset: int,
-        last: int,
-        question: tuple[str, int],
-    ) -> None:
-        """Answer a follower with the missing tail, or with everything where histories differ."""
-        if not self.lease.may_serve or (self.follows is not None and not self.link_up):
-            return
-        same = offset <= len(self.log) and (offset == 0 or self.log[offset - 1] == last)
-        if question[1] <= self.heard.get(question[0], 0):
-            return
-        self.heard[question[0]] = question[1]
-        if same:
-            self.follower_offsets[follower.address] = offset
-            self.acked[question[0]] = (offset, self.clock())
-            self._release()
-        start = offset if same else 0
-        tail = self.log[start:]
-        self._datagram(follower, lambda: follower.apply(asked, question, start, tail))
+    def gate_changed(self) -> None:
+        """Gates are looked up at each request."""
 
-    def apply(
-        self, leader: Address | None, question: tuple[str, int], start: int, tail: list[int]
-    ) -> None:
-        """What the leader sent: in the order of the questions, as a stream keeps it."""
-        if self.follows != leader or start > len(self.log):
-            return
-        if question[0] != self.member or question[1] <= self.applied:
-            return
-        self.applied = question[1]
-        self.heard_leader_ms = self.clock()
-        if start == 0 or tail:
-            self.log[start:] = tail
-            if self.options.keeps_log:
-                self.disk_log = list(self.log)
+    def _gate(self, channel: Request) -> bool:
+        return self.admits(channel)
+
+    # Requests of clients.
+
+    @property
+    def follows(self) -> Address | None:
+        """Whom this node follows; None where it leads."""
+        follower = self.replication.follower
+        return None if self.replication.leading else Address(follower.host, follower.port)
 
     @property
     def link_up(self) -> bool:
-        """Whether the leader was heard lately."""
-        return self.clock() - self.heard_leader_ms < 1_000
+        """Whether its leader's stream is flowing."""
+        return self.replication.follower.connected
 
-    # Handing over: pause, wait for the heir, give the lease back, let it lead.
+    @property
+    def in_sync(self) -> Any:
+        """The in-sync machine."""
+        return self.durability.in_sync
 
-    def _hand_over(self) -> None:
-        assert self.handing_over is not None
-        heir, until_ms = self.handing_over
-        if self.clock() > until_ms or self.follows is not None:
-            self.handing_over = None
-            if self.lease.heir is not None:
-                self.tell_lease(LeaseTakenBack())
-                self._publish(LEASE_KNOCK)
-            return
-        undrained = "drain" in self.options.without and heir in self.follower_offsets
-        if self.follower_offsets.get(heir, -1) != len(self.log) and not undrained:
-            return
-        if self.lease.heir is None:
-            self.tell_lease(LeaseGivenUp(heir))
-            self._publish(LEASE_KNOCK)
-        node = self.nodes[heir]
-        log = list(self.log)
-        self._datagram(node, lambda: node.take_over(self, log))
+    def writable(self) -> bool:
+        """Whether the lease allows a write to be acknowledged now."""
+        return "lease" in self.options.without or self.clock() < self.lease.writes_until_ms
 
-    def take_over(self, leader: DataNode, log: list[int]) -> None:
-        """PSYNC ... FAILOVER: lead in its place, where our history is the leader's."""
-        if self.follows != leader.address:
-            return
-        if self.log != log and "drain" not in self.options.without:
-            return
-        self.took_over(self, log)
-        self.set_role(None, handed=True)
-        self._datagram(leader, lambda: leader.handed_over(self.address))
+    def can_acknowledge(self) -> bool:
+        """Whether a write that arrived now would be acknowledged, sooner or later."""
+        replication = self.replication
+        return replication.leader.leading and not replication.writes_paused and self.writable()
 
-    def handed_over(self, heir: Address) -> None:
-        """The heir leads."""
-        if self.handing_over is not None and self.handing_over[0] == heir:
-            self.handing_over = None
-            self.set_role(heir)
+    def request(self, register: int, entry: int | None, reply: Told) -> None:
+        """A client's write (or read, without an entry) of a register."""
+        request = Request(self, register, entry, reply)
+        if self.replication.writes_paused and entry is not None:
+            self._postponed.append(request)
+        else:
+            self._execute_request(request)
 
-    def set_role(self, leader: Address | None, *, handed: bool = False) -> None:
-        """REPLICAOF."""
-        if self.follows == leader:
-            return
-        self.follows = self.disk_follows = leader
-        self.heard_leader_ms = -1e9
-        self.follower_offsets.clear()
-        self.acked.clear()
-        self.reign = -1
-        self.world.tell(f"{self.name} {f'follows {leader}' if leader else 'leads'}")
-        self.tell_lease(RoleChanged(leader is None, handed))
+    def _execute_request(self, request: Request) -> None:
+        gate = self.reply_gate()
+        if gate is None and self.lease.writes_until_ms != ALWAYS_MS:
+            gate = self._gate
+        if request.entry is None:
+            if not self.replication.leading:
+                request.answer("refused")
+                return
+            request.value = self.replication.registers.get(request.register)
+            if self.dispatcher.gates & GATE_READS:
+                request.gate = gate
+        else:
+            try:
+                self.replication.write(request.entry)
+            except CommandError:
+                request.answer("refused")
+                return
+            request.gate = gate
+        request.flush()
+
+    def resume_writes(self) -> None:
+        """A handover is over: who waited is served, or learns that this node leads no longer."""
+        postponed, self._postponed = self._postponed, []
+        for request in postponed:
+            self.later(0.0, self._execute_request, request)
+
+    # Told by replication.
+
+    def address_of(self, process: Process) -> Address:
+        """Where a peer lives."""
+        address: Address = process.address  # type: ignore[attr-defined]
+        return address
+
+    def wrote(self, entry: int) -> None:
+        """A client's write is in the data set."""
+        self.check.written(self, entry)
+
+    def reached(self) -> None:
+        """Stream and data are at a new position, together."""
+        self.check.reached(self)
+
+    def replaces_data(self, values: list[int], leader: Process) -> None:
+        """A snapshot of a leader's takes the place of our data."""
+        self.check.replaces(self, values, leader)
+
+    def hands_over(self, heir: Address) -> None:
+        """The heir is asked to take over."""
+        self.world.tell(f"{self.name} hands over to {heir}")
+        self.check.hands_over(self, heir)
+
+    def takes_over(self) -> None:
+        """Our leader asked us to take over."""
+        self.check.takes_over(self)
+
+    def given_up(self, heir: Address) -> None:
+        """This node follows its heir now."""
+        self._tell_lease(LeaseGivenUp(heir))
+
+    def taken_back(self) -> None:
+        """The heir refused."""
+        self._tell_lease(LeaseTakenBack())
+
+    def heard_leader(self, conn: Conn, data: bytes) -> None:
+        """Bytes of our leader."""
+        self.replication.heard_leader(conn, data)
+
+    def heard_follower(self, conn: Conn, data: bytes) -> None:
+        """Commands of a follower."""
+        self.replication.hear(conn, data)
+
+    def disconnected(self, conn: Conn) -> None:
+        if conn.kind == "replica":
+            self.replication.lost(conn)
 
     # The lease machine.
 
-    def tell_lease(self, event: LeaseEvent) -> None:
+    def _role_changed(self, leading: bool) -> None:
+        follows = self.follows
+        self.world.tell(f"{self.name} {f'follows {follows}' if follows else 'leads'}")
+        self._tell_lease(RoleChanged(leading, self.replication.handed))
+
+    def _raise_epoch(self, epoch: int) -> None:
+        """Bytes written from now on carry the epoch; nobody who knows a higher one takes them."""
+        history = self.replication.leader.history
+        if epoch > history.epoch and "frame-epoch" not in self.options.without:
+            history.raise_epoch(epoch)
+
+    raise_epoch = _raise_epoch
+
+    def _tell_lease(self, event: LeaseEvent) -> None:
         """Hand it in, carry its actions out in order."""
         self.lease.receive(event, self.clock())
-        self._lease_actions()
+        self._lease_actions(self.lease.take_actions())
 
-    def _lease_actions(self) -> None:
-        for action in self.lease.take_actions():
+    def _lease_actions(self, actions: list[LeaseAction]) -> None:
+        for at, action in enumerate(actions):
             if isinstance(action, PersistLease):
-                self.disk_lease = action.state
-                self.role_told(self)
+                self.disk.lease_in_flight = action.state
+                slow_ms = self.disk_slow_ms
+                if slow_ms:
+                    self.stall(slow_ms * self.world.random(), self._persisted, actions[at:])
+                    return
+                self._made_durable(action.state)
             elif isinstance(action, Reply):
                 self._requests.pop(action.request)(action.value)
             elif isinstance(action, Lead):
-                self.set_role(None)
-            elif isinstance(action, Yield):
-                self.handing_over = None
-                self.set_role(action.leader)
-        self._note_register()
+                self.replication.promote()
+            else:
+                self.replication.follow(action.leader)
+        self._raise_epoch(self.lease.state.epoch)
+        register = self.lease.register
+        if register != self._register and register[0] >= 0:
+            self._register = register
+            if self.on_learned is not None:
+                self.on_learned(*register)
 
-    # Commands.
+    def _persisted(self, actions: list[LeaseAction]) -> None:
+        action = actions[0]
+        assert isinstance(action, PersistLease)
+        self._made_durable(action.state)
+        self._lease_actions(actions[1:])
+
+    def _made_durable(self, state: LeaseState) -> None:
+        self.disk.lease, self.disk.lease_in_flight = state, None
+        self.check.role_told(self)
+
+    # Commands of sentinels.
 
     def command(
         self, conn: Conn, args: tuple[bytes, ...], reply: Callable[[RespValue], None]
@@ -296,61 +397,71 @@ class DataNode(Process):
         elif word == b"LEASE":
             self._request += 1
             self._requests[self._request] = reply
-            self.tell_lease(LeaseAsked(self._request, args[1:]))
+            self._tell_lease(LeaseAsked(self._request, args[1:]))
         elif word == b"SLAVEOF":
-            to = None if args[1] == b"NO" else Address(args[1].decode(), int(args[2]))
-            if self.handing_over is None and to != self.address:
-                self.set_role(to)
-            reply(b"OK")
+            reply(self._replicaof(args))
         elif word == b"PUBLISH":
             self._publish(args[2])
             reply(1)
         elif word == b"FAILOVER":
             reply(self._failover(args))
         else:
+            if args[:2] == (b"CONFIG", b"REWRITE"):
+                self.config_follows = self.follows
             reply(b"OK")
+
+    def _replicaof(self, args: tuple[bytes, ...]) -> RespValue:
+        replication = self.replication
+        if replication.failing_over:
+            return WireError("ERR REPLICAOF not allowed while failing over.")
+        if args[1] == b"NO":
+            replication.promote()
+            return b"OK"
+        leader = Address(args[1].decode(), int(args[2]))
+        if self.follows != leader:
+            replication.follow(leader)
+        return b"OK"
 
     def _failover(self, args: tuple[bytes, ...]) -> RespValue:
         if args[1] == b"ABORT":
-            if self.handing_over is not None:
-                self.handing_over = (self.handing_over[0], -1.0)
+            self.replication.abort_failover()
             return b"OK"
         heir = Address(args[2].decode(), int(args[3]))
-        if self.follows is not None or self.handing_over is not None:
-            return WireError("ERR FAILOVER is not valid now.")
-        if heir not in self.follower_offsets:
-            return WireError("ERR FAILOVER target HOST and PORT is not a replica.")
-        self.handing_over = (heir, self.clock() + int(args[5]))
-        self.world.tell(f"{self.name} hands over to {heir}")
-        return b"OK"
+        refusal = self.replication.fail_over(heir, int(args[5]))
+        return WireError(f"ERR {refusal}") if refusal else b"OK"
 
     def _publish(self, payload: bytes) -> None:
         for conn in sorted(self.conns, key=lambda one: one.number):
             if conn.kind == "pubsub" and conn.open and conn.server is self:
-                self._pass_on(conn, payload)
-
-    def _pass_on(self, conn: Conn, payload: bytes) -> None:
-        client = conn.client
-        conn.send(self, lambda: client.heard_hello(conn, payload))
+                conn.send(self, conn.client.heard_hello, conn, payload)
 
     def _info(self) -> bytes:
+        replication = self.replication
+        leader, follower = replication.leader, replication.follower
         lines = [f"run_id:{self.run_id}"]
-        if self.follows is None:
+        if leader.leading:
             lines.append("role:master")
-            lines.append(f"master_repl_offset:{len(self.log)}")
-            for number, address in enumerate(sorted(self.follower_offsets)):
-                lines.append(f"slave{number}:ip={address.host},port={address.port},state=online")
+            lines.append(f"master_repl_offset:{replication.written_position()}")
         else:
+            up = follower.connected
             lines += [
                 "role:slave",
-                f"master_host:{self.follows.host}",
-                f"master_port:{self.follows.port}",
-                f"master_link_status:{'up' if self.link_up else 'down'}",
-                f"slave_repl_offset:{len(self.log)}",
+                f"master_host:{follower.host}",
+                f"master_port:{follower.port}",
+                f"master_link_status:{'up' if up else 'down'}",
+                f"slave_repl_offset:{follower.position}",
                 "slave_priority:100",
             ]
-            if not self.link_up:
-                silent_s = (self.clock() - max(0.0, self.heard_leader_ms)) // 1000
-                lines.append(f"master_link_down_since_seconds:{silent_s:.0f}")
+            if not up:
+                since_ms = follower.down_since_ms
+                down_ms = self.clock() - since_ms if since_ms is not None else -1
+                lines.append(f"master_link_down_since_seconds:{int(down_ms // 1000)}")
+        lines += [
+            f"slave{at}:ip={p.host},port={p.listening_port},state=online,offset={p.acked_position}"
+            for at, p in enumerate(leader.attached)
+        ]
         lines += [f"{key}:{value}" for key, value in self.lease.info_lines().items()]
         return "\r\n".join(lines).encode()
+
+
+__all__ = ["DataNode", "Request", "life_of"]
