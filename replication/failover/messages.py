@@ -24,6 +24,7 @@ from replication.failover import constants
 from replication.failover.cluster_view import Address, Ballot, RegisterValue
 
 VALUE_FIELDS = 7
+_FORBIDDEN = frozenset(" ,\r\n\t\0")
 _IN_SYNC_BYTES_MAX = 64 * constants.ID_BYTES_MAX
 
 
@@ -41,7 +42,7 @@ def text(raw: object, limit: int = constants.NAME_BYTES_MAX) -> str:
         decoded = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MessageError("a string is not UTF-8") from error
-    if any(ch in " ,\r\n\t\0" for ch in decoded):
+    if not _FORBIDDEN.isdisjoint(decoded):
         raise MessageError("a string has a space, a comma or a control byte")
     return decoded
 

@@ -427,6 +427,8 @@ class Watch:
         wires, timings = node.wires, self.context.timings
         self._hang_up_if_stuck(node, now_ms)
         silent_ms = wires.heartbeat.silent_ms(wires.connected, now_ms)
+        if node is not self.node and not node.flags and silent_ms <= self.config.down_after_ms:
+            return  # up, as it was
         wrong_ms = reboot_ms = None
         if node is self.node:
             if node.role == "slave" and not self._promotable_by_register(node):

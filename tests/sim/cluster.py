@@ -37,6 +37,8 @@ class Outcome:
     violation: str
     kind: str
     history: tuple[str, ...]
+    nodes: tuple[str, ...]
+    """How each data node was at the end, in words."""
     writes: int
     leaders: int
 
@@ -144,6 +146,7 @@ class Cluster:
             violation,
             kind,
             tuple(self.world.history),
+            tuple(node.described() for node in self.nodes),
             self.check.writes,
             len(self.check.leaders.leaders),
         )
@@ -160,7 +163,7 @@ class Cluster:
             faults.step()
         world.tell("faults end")
         faults.end()
-        world.run_until(world.now_ms + 2_000)
+        world.run_until(world.now_ms + 1_000)
         self.writing = False
         self._until(lambda: not unsettled(self.nodes, self.sentinels), CONVERGE_MS, "not converged")
         world.tell("converged")

@@ -16,7 +16,7 @@ from cache_server.commands.dispatch import GATE_READS
 from cache_server.coordination.durability import Durability
 from cache_server.errors import CommandError
 from replication.failover.actions import Lead, LeaseAction, PersistLease, Reply
-from replication.failover.cluster_view import Address, LeaseState, life_of, member_id
+from replication.failover.cluster_view import Address, LeaseState, member_id
 from replication.failover.events import (
     LeaseAsked,
     LeaseEvent,
@@ -319,8 +319,6 @@ class DataNode(Process):
     # The lease machine.
 
     def _role_changed(self, leading: bool) -> None:
-        follows = self.follows
-        self.world.tell(f"{self.name} {f'follows {follows}' if follows else 'leads'}")
         self._tell_lease(RoleChanged(leading, self.replication.handed))
 
     def _raise_epoch(self, epoch: int) -> None:
@@ -367,6 +365,22 @@ class DataNode(Process):
     def _made_durable(self, state: LeaseState) -> None:
         self.disk.lease, self.disk.lease_in_flight = state, None
         self.check.role_told(self)
+
+    def described(self) -> str:
+        """How this node is, for a story."""
+        if not self.alive:
+            return f"{self.name} is dead"
+        follows, replication = self.follows, self.replication
+        state, values = self.lease.state, replication.values
+        link = replication.follower.state.value
+        return (
+            f"{self.name} {f'follows {follows}, link {link}' if follows else 'leads'}"
+            f"{', stopped' if self.stopped else ''}: life {self.life}, epoch {state.epoch} of "
+            f"{state.leader_id}, {'takes' if self.can_acknowledge() else 'refuses'} writes, "
+            f"{len(values)} entries up to {values[-1] if values else 0}, position "
+            f"{replication.follower.position} of {replication.leader.history.replid[:8]}, in sync: "
+            f"{' '.join(sorted(self.in_sync.confirmed)) or '-'}"
+        )
 
     # Commands of sentinels.
 
@@ -462,6 +476,3 @@ class DataNode(Process):
         ]
         lines += [f"{key}:{value}" for key, value in self.lease.info_lines().items()]
         return "\r\n".join(lines).encode()
-
-
-__all__ = ["DataNode", "Request", "life_of"]

@@ -1,13 +1,13 @@
 """The fault schedule: every now and then some odds are thrown, and some victims chosen.
 
-    crash, restart      SIGKILL, or the power of the machine: what was not synced is gone
-    stop, go on         SIGSTOP: all that waited happens at once on waking, at a later time
-    cut                 one process from some others, both ways or one way; two data nodes from each
-                        other; all in two parts, between which somebody may change sides
-    slow disk           what has to be durable first takes up to half a second
-    wall clock          jumps by up to an hour, either way
-    damage              bits flip on the way from a leader to its followers
-    a person            types SENTINEL FAILOVER
+crash, restart      SIGKILL, or the power of the machine: what was not synced is gone
+stop, go on         SIGSTOP: all that waited happens at once on waking, at a later time
+cut                 one process from some others, both ways or one way; two data nodes from each
+                    other; all in two parts, between which somebody may change sides
+slow disk           what has to be durable first takes up to half a second
+wall clock          jumps by up to an hour, either way
+damage              bits flip on the way from a leader to its followers
+a person            types SENTINEL FAILOVER
 """
 
 from __future__ import annotations
@@ -51,32 +51,38 @@ class Faults:
         everybody = self._cluster.everybody()
         self._mend(everybody)
         if world.random() < options.crash_odds:
-            victim = chance.choice(everybody)
+            victim = self._victim()
             if victim.alive:
                 victim.crash(power=world.random() < options.power_odds)
         if world.random() < options.pause_odds:
-            victim = chance.choice(everybody)
+            victim = self._victim()
             if victim.alive and not victim.stopped:
                 victim.pause()
         if world.random() < options.partition_odds:
-            self._cut_off(chance.choice(everybody), both_ways=True)
+            self._cut_off(self._victim(), both_ways=True)
         if world.random() < options.one_way_odds:
-            self._cut_off(chance.choice(everybody), both_ways=False)
+            self._cut_off(self._victim(), both_ways=False)
         if world.random() < options.link_odds:
             self._cut_link()
         if world.random() < options.split_odds:
             self._split(everybody)
         elif self._left and world.random() < options.move_odds:
-            some = self._cluster.nodes if world.random() < 0.5 else everybody
-            self._move(chance.choice(some))
+            self._move(self._victim())
         if world.random() < options.slow_disk_odds:
-            self._slow_down(chance.choice(everybody))
+            self._slow_down(self._victim())
         if world.random() < options.wall_jump_odds:
             node = chance.choice(self._cluster.nodes)
             node.wall_jump_ms += WALL_JUMP_MS * (2.0 * world.random() - 1.0)
             world.tell(f"the wall clock of {node.name} jumps")
         if world.random() < options.manual_odds:
             self._ask_failover()
+
+    def _victim(self) -> Process:
+        """Anybody, more often a data node."""
+        chance = self._world.chance
+        some = self._cluster.nodes if chance.random() < 0.5 else self._cluster.everybody()
+        victim: Process = chance.choice(some)
+        return victim
 
     def end(self) -> None:
         """All starts, all paths are whole."""

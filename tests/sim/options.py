@@ -79,9 +79,9 @@ def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
         data_nodes=pick((2, 3, 3)),
         quorum=sentinels // 2 + 1,
         down_after_ms=pick((300, 600, 1_000)),
-        publish_period_ms=pick((400, 1_000)),
+        publish_period_ms=pick((600, 1_000, 1_000)),
         failover_timeout_ms=pick((2_000, 3_000)),
-        lease_ttl_ms=pick((600, 1_000, 1_500)),
+        lease_ttl_ms=pick((600, 1_200, 1_500)),
         in_sync=in_sync,
         linearizable=in_sync and chance.random() < 0.7,
         min_in_sync=2,
@@ -100,7 +100,7 @@ def draw(chance: random.Random, without: tuple[str, ...] = ()) -> Options:
         damage_odds=pick((0.0, 0.0, 0.01)),
         clock_rate_spread=pick((0.0, 0.0049)),
         fault_period_ms=pick((300, 700, 1_500)),
-        faults_for_ms=9_000,
+        faults_for_ms=pick((4_000, 8_000)),
         crash_odds=pick((0.1, 0.3)),
         power_odds=pick((0.0, 0.5)),
         crash_after_persist_odds=pick((0.0, 0.0, 0.1, 0.4)),
@@ -135,6 +135,7 @@ def _where_it_hurts(drawn: Options) -> Options:
             pause_odds=0.6,
             crash_odds=0.0,
             in_sync_timeout_ms=300,
+            faults_for_ms=10_000,
             fault_period_ms=700,
         )
     if "frame-epoch" in drawn.without:

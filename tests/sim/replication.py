@@ -170,6 +170,8 @@ class Replication:
         if was_leading:
             self.leader.demote()
             self.follower.resumable = resume
+        if self.follower.following or self.on_role:
+            self.node.world.tell(f"{self.node.name} follows {leader}")
         self._follow(ev.FollowRequested(leader.host, leader.port, handover))
         if was_leading:
             for told in self.on_role:
@@ -185,6 +187,7 @@ class Replication:
         self._settle()
 
     def _has_promoted(self) -> None:
+        self.node.world.tell(f"{self.node.name} leads")
         for told in self.on_role:
             told(True)
 

@@ -24,24 +24,7 @@ def calm(nodes: int, sentinels: int, down_after_ms: int, lease_ttl_ms: int) -> O
         data_nodes=nodes,
         quorum=sentinels // 2 + 1,
         down_after_ms=down_after_ms,
-        failover_timeout_ms=5_000,
         lease_ttl_ms=lease_ttl_ms,
-        delay_ms_mean=0.5,
-        reorder_odds=0.0,
-        duplicate_odds=0.0,
-        clock_rate_spread=0.0,
-        fault_period_ms=1_000,
-        crash_odds=0.0,
-        crash_after_persist_odds=0.0,
-        partition_odds=0.0,
-        one_way_odds=0.0,
-        pause_odds=0.0,
-        manual_odds=0.0,
-        keeps_log=True,
-        in_sync=False,
-        min_in_sync=2,
-        in_sync_timeout_ms=500,
-        faults_for_ms=0,
     )
 
 
@@ -76,9 +59,7 @@ class FailoverWorld:
             command.number("ttl", 1_000),
         )
         self._cluster = Cluster(1, options=options)
-        for process in self._cluster.everybody():
-            process.start()
-        self._cluster.begin_writing()
+        self._cluster.begin()
         self._cluster.world.run_until(6_000)
         self._told = len(self._cluster.world.history)
         return self._roles()

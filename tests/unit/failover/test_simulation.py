@@ -7,25 +7,26 @@ import pytest
 
 from tests.sim.cluster import run
 
-SEEDS = 100
-SEEDS_TO_FIND = 300
+SEEDS = 60
+SEEDS_TO_FIND = 60
 
 
-@pytest.mark.parametrize("first", range(1, SEEDS + 1, 25))
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, 20))
 def test_no_seed_breaks_a_rule(first):
-    for seed in range(first, first + 25):
+    for seed in range(first, first + 20):
         outcome = run(seed)
         assert not outcome.violation, f"python -m tests.sim {seed}: {outcome.violation}"
 
 
+# What does harm once in some fifty runs is searched for near one of them.
 @pytest.mark.parametrize(
     ("rule", "first", "kinds"),
     [
         ("lease", 1, {"two writers", "epochs rise"}),
-        # What does harm once in some eighty runs is searched for near one of them.
-        ("persisted-vote", 18, {"one vote per epoch", "one leader per epoch", "epochs rise"}),
+        ("persisted-vote", 1, {"one vote per epoch", "one leader per epoch", "epochs rise"}),
         ("drain", 1, {"handover lost a write"}),
-        ("in-sync-check", 106, {"in-sync write lost"}),
+        ("in-sync-check", 20, {"in-sync write lost"}),
+        ("frame-epoch", 20, {"data of an earlier reign"}),
     ],
 )
 def test_a_rule_taken_out_is_found(rule, first, kinds):
@@ -59,4 +60,5 @@ def test_a_failure_prints_the_seed_the_options_and_a_story():
     assert done.returncode == 1
     assert "options: sentinels=" in done.stdout
     assert "VIOLATION" in done.stdout
+    assert "node0 leads" in done.stdout or "node0 follows" in done.stdout
     assert "again: python -m tests.sim" in done.stdout
