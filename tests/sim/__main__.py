@@ -28,6 +28,7 @@ class Tally:
 
     writes: int
     leaders: int
+    rewinds: int
     stuck: tuple[int, ...]
     failed: int | None
 
@@ -52,12 +53,13 @@ def story(outcome: Outcome) -> str:
 def run_batch(work: tuple[range, tuple[str, ...]]) -> Tally:
     """Runs seeds until one fails."""
     seeds, without = work
-    writes = leaders = 0
+    writes = leaders = rewinds = 0
     stuck: list[int] = []
     failed = None
     for seed in seeds:
         outcome = run(seed, without)
         writes, leaders = writes + outcome.writes, leaders + outcome.leaders
+        rewinds += outcome.rewinds
         if without and outcome.kind == "convergence":
             # A cluster that lost a rule often just gets stuck; what is looked for is unsafe.
             stuck.append(seed)
@@ -65,7 +67,7 @@ def run_batch(work: tuple[range, tuple[str, ...]]) -> Tally:
             failed = seed
             break
     gc.collect()
-    return Tally(writes, leaders, tuple(stuck), failed)
+    return Tally(writes, leaders, rewinds, tuple(stuck), failed)
 
 
 @contextmanager
@@ -81,12 +83,13 @@ def workers(jobs: int, batches: list[tuple[range, tuple[str, ...]]]) -> Iterator
 def run_many(first: int, count: int, jobs: int, without: tuple[str, ...]) -> int:
     """Runs `count` seeds side by side; the exit code."""
     gc.freeze()
-    began, writes, leaders = time.perf_counter(), 0, 0
+    began, writes, leaders, rewinds = time.perf_counter(), 0, 0, 0
     ends = range(first, first + count, BATCH)
     batches = [(range(at, min(at + BATCH, first + count)), without) for at in ends]
     with workers(jobs, batches) as tallies:
         for tally in tallies:
             writes, leaders = writes + tally.writes, leaders + tally.leaders
+            rewinds += tally.rewinds
             for seed in tally.stuck:
                 print(f"seed {seed}: stuck, not unsafe")
             if tally.failed is not None:
@@ -94,7 +97,8 @@ def run_many(first: int, count: int, jobs: int, without: tuple[str, ...]) -> int
     took = time.perf_counter() - began
     print(
         f"{count} seeds from {first} held in {took:.1f} s: "
-        f"{writes} acknowledged writes, {leaders} epochs with a leader"
+        f"{writes} acknowledged writes, {leaders} epochs with a leader, "
+        f"{rewinds} rewinds"
     )
     return 0
 

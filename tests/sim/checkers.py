@@ -129,7 +129,7 @@ class Survival:
 
     def check(self, leader: DataNode) -> None:
         """Nothing that could have survived is missing in its data."""
-        present = set(leader.replication.values)
+        present = leader.replication.entries()
         epoch = leader.lease.state.epoch
         before = max((place for place in self._sets if place[0] < epoch), default=None)
         members = self._sets[before] if before is not None else ()
@@ -174,7 +174,7 @@ class LossWithinBound:
         reign = (node.name, node.life, node.lease.state.epoch)
         if reign != self._reign:
             self._reign = reign
-            self._check(set(node.replication.values))
+            self._check(node.replication.entries())
         self._acknowledged.add(entry)
 
     def _check(self, present: set[int]) -> None:
@@ -229,7 +229,7 @@ class SameHistory:
 
     def replaces(self, node: DataNode, leader: DataNode) -> None:
         """`node` takes a leader's data in place of its own."""
-        newest = max((self._epochs[entry] for entry in node.replication.values), default=0)
+        newest = max((self._epochs[entry] for entry in node.replication.entries()), default=0)
         if leader.lease.state.epoch < newest:
             raise ViolationError(
                 "data of an earlier reign",
@@ -242,15 +242,15 @@ class Handover:
     """Planned: the heir begins with all that the leader had."""
 
     def __init__(self) -> None:
-        self._had: dict[Address, list[int]] = {}
+        self._had: dict[Address, set[int]] = {}
 
     def hands_over(self, node: DataNode, heir: Address) -> None:
         """The leader's data is final."""
-        self._had[heir] = list(node.replication.values)
+        self._had[heir] = node.replication.entries()
 
     def takes_over(self, heir: DataNode) -> None:
         """The heir leads from here on."""
-        missing = set(self._had.get(heir.address, ())) - set(heir.replication.values)
+        missing = self._had.get(heir.address, set()) - heir.replication.entries()
         if missing:
             raise ViolationError(
                 "handover lost a write", f"{heir.name} leads without {min(missing)}"
@@ -270,6 +270,7 @@ class Checkers:
         self.survival = Survival(nodes)
         self.loss = LossWithinBound(options)
         self.writes = 0
+        self.rewinds = 0
         self.copied = self.loss.copied
         self.look = self._writer.look
         self.voted = self._voted.voted
@@ -291,10 +292,19 @@ class Checkers:
         self._same.written(node, entry)
         self.loss.written(node, entry)
 
-    def replaces(self, node: DataNode, values: list[int], leader: Process) -> None:
+    def replaces(self, node: DataNode, data: list[list[int]], leader: Process) -> None:
         """`node` takes a leader's data in place of its own."""
         self._same.replaces(node, leader)  # type: ignore[arg-type]
-        self.copied.update(values)
+        self.copied.update(*data)
+
+    def rewound(self, node: DataNode, before: set[int]) -> None:
+        """`node` has gone back to a fork: what it had before and gave up is in a rollback file."""
+        self.rewinds += 1
+        lost = before - node.replication.entries() - node.disk.rollback
+        if lost:
+            raise ViolationError(
+                "discarded and not put aside", f"{node.name} gave up {sorted(lost)} in its rewind"
+            )
 
     def persisted(self, sentinel: SentinelNode, state: SentinelState) -> None:
         """A sentinel's whole state, whenever it changes."""
@@ -326,7 +336,7 @@ def unsettled(nodes: list[DataNode], sentinels: list[SentinelNode]) -> str:
     for node in nodes:
         if node is not leader and (node.follows != leader.address or not node.link_up):
             return f"{node.name} does not follow {leader.name}"
-        if node.replication.values != leader.replication.values:
+        if node.replication.data != leader.replication.data:
             return f"{node.name} has other data than {leader.name}"
     for sentinel in sentinels:
         view = sentinel.machine.view(sentinel.clock()).masters[0]

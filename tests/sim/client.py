@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.linearizability import Operation
-from tests.sim.replication import REGISTERS
+from tests.sim.disk import REGISTERS
 
 if TYPE_CHECKING:
     from tests.sim.cluster import Cluster

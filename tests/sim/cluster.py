@@ -41,6 +41,7 @@ class Outcome:
     """How each data node was at the end, in words."""
     writes: int
     leaders: int
+    rewinds: int
 
     @property
     def digest(self) -> str:
@@ -149,6 +150,7 @@ class Cluster:
             tuple(node.described() for node in self.nodes),
             self.check.writes,
             len(self.check.leaders.leaders),
+            self.check.rewinds,
         )
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cache_server.commands.dispatch import GATE_READS
 from cache_server.coordination.durability import Durability
 from cache_server.errors import CommandError
-from replication.failover.actions import Lead, LeaseAction, PersistLease, Reply
+from replication.failover.actions import Lead, LeaseAction, PersistLease, Reply, Yield
 from replication.failover.cluster_view import Address, LeaseState, member_id
 from replication.failover.events import (
     LeaseAsked,
@@ -250,7 +250,7 @@ class DataNode(Process):
             if not self.replication.leading:
                 request.answer("refused")
                 return
-            request.value = self.replication.registers.get(request.register)
+            request.value = self.replication.value_of(request.register)
             if self.dispatcher.gates & GATE_READS:
                 request.gate = gate
         else:
@@ -281,11 +281,12 @@ class DataNode(Process):
 
     def reached(self) -> None:
         """Stream and data are at a new position, together."""
-        self.check.reached(self)
+        if not self.replication.rewinding.active:
+            self.check.reached(self)
 
-    def replaces_data(self, values: list[int], leader: Process) -> None:
+    def replaces_data(self, data: list[list[int]], leader: Process) -> None:
         """A snapshot of a leader's takes the place of our data."""
-        self.check.replaces(self, values, leader)
+        self.check.replaces(self, data, leader)
 
     def hands_over(self, heir: Address) -> None:
         """The heir is asked to take over."""
@@ -348,6 +349,7 @@ class DataNode(Process):
             elif isinstance(action, Lead):
                 self.replication.promote()
             else:
+                assert isinstance(action, Yield), "there is no external store here"
                 self.replication.follow(action.leader)
         self._raise_epoch(self.lease.state.epoch)
         register = self.lease.register
@@ -371,13 +373,13 @@ class DataNode(Process):
         if not self.alive:
             return f"{self.name} is dead"
         follows, replication = self.follows, self.replication
-        state, values = self.lease.state, replication.values
+        state, entries = self.lease.state, replication.entries()
         link = replication.follower.state.value
         return (
             f"{self.name} {f'follows {follows}, link {link}' if follows else 'leads'}"
             f"{', stopped' if self.stopped else ''}: life {self.life}, epoch {state.epoch} of "
             f"{state.leader_id}, {'takes' if self.can_acknowledge() else 'refuses'} writes, "
-            f"{len(values)} entries up to {values[-1] if values else 0}, position "
+            f"{len(entries)} entries up to {max(entries, default=0)}, position "
             f"{replication.follower.position} of {replication.leader.history.replid[:8]}, in sync: "
             f"{' '.join(sorted(self.in_sync.confirmed)) or '-'}"
         )

@@ -24,12 +24,19 @@ from replication.failover.cluster_view import LeaseState
 from replication.frames import Frame, FrameError, parse
 from replication.history import HistoryMark
 
+REGISTERS = 5
+
+
+def register_of(entry: int) -> int:
+    """The register that an entry is pushed to."""
+    return entry % REGISTERS
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What a node finds when it starts."""
 
-    values: list[int]
+    data: list[list[int]]
     position: int
     mark: HistoryMark
     frames: list[Frame]
@@ -54,27 +61,42 @@ class Disk:
         self._records: list[bytes | tuple[Any, ...]] = []
         self._synced = 0
         self._intact = True
+        self._suspended = False
+        self.rollback: set[int] = set()
+        """Entries in rollback files."""
 
     # Writing.
 
     def begin(self, base: tuple[Any, ...]) -> None:
         """A new log: the data set as it is now."""
+        if self._suspended:
+            return
         self._base, self._records, self._synced = base, [], 0
 
     def append(self, sealed: bytes) -> None:
         """A frame goes into the log."""
+        if self._suspended:
+            return
         self._records.append(sealed)
         if self._synced_always:
             self._synced = len(self._records)
 
     def note(self, ids: tuple[Any, ...]) -> None:
         """The history's ids or epoch changed."""
-        if self._base is None:
+        if self._base is None or self._suspended:
             return
         if self._records:
             self._records.append(ids)
         else:
             self._base = (*self._base[:3], ids)
+
+    def suspend(self) -> None:
+        """The log stays as it is until a new one begins: the data is between two histories."""
+        self._suspended = True
+
+    def resume(self) -> None:
+        """The data is of one history again."""
+        self._suspended = False
 
     def sync(self) -> None:
         """Once a second."""
@@ -87,7 +109,7 @@ class Disk:
         if self.lease_in_flight is not None and self._chance.random() < 0.5:
             self.lease = self.lease_in_flight
         self.lease_in_flight = None
-        self._intact = not power
+        self._intact, self._suspended = not power, False
         if not power:
             return
         kept = self._chance.randint(self._synced, len(self._records))
@@ -100,8 +122,8 @@ class Disk:
         """The data set as the disk has it; None without a log."""
         if self._base is None:
             return None
-        base_values, position, mark, ids = self._base
-        values, frames = list(base_values), []
+        base_data, position, mark, ids = self._base
+        data, frames = [list(each) for each in base_data], []
         for record in self._records:
             if isinstance(record, tuple):
                 ids = record
@@ -111,10 +133,11 @@ class Disk:
             except FrameError:
                 break
             frames.append(frame)
-            values += entries_in(frame.body)
+            for entry in entries_in(frame.body):
+                data[register_of(entry)].append(entry)
         replid, second, epoch = ids
         epoch = max([epoch, *(frame.epoch for frame in frames)])
-        return Recovered(values, position, mark, frames, replid, second, epoch, self._intact)
+        return Recovered(data, position, mark, frames, replid, second, epoch, self._intact)
 
 
 def entries_in(body: bytes) -> list[int]:
@@ -122,7 +145,7 @@ def entries_in(body: bytes) -> list[int]:
     lines = body.split(b"\r\n")
     entries, at = [], 0
     while at < len(lines) - 1:
-        if lines[at + 2] == b"SET":
+        if lines[at + 2] == b"RPUSH":
             entries.append(int(lines[at + 6]))
         at += 1 + 2 * int(lines[at][1:])
     return entries

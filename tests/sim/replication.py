@@ -1,9 +1,9 @@
 """A data node's replication: the real Leader and Follower machines, and hands for their actions.
 
-The data set is the list of entries in the order of their writing, and the registers that they set:
-entry n sets register n % REGISTERS. So two data sets are equal only if every write was applied
-once, in one order. A snapshot is that list; the stream is `SET register entry` in Redis's protocol,
-sealed in frames by the machines.
+The data set is a list of entries for each register, in the order of their writing: entry n is
+pushed to register n % REGISTERS, whose value is its last entry. So two data sets are equal only if
+every write was applied once, in one order. A snapshot is these lists; the stream is `RPUSH register
+entry` in Redis's protocol, sealed in frames by the machines.
 
 What `cache_server/links/replicator.py` does with sockets and a keyspace is done here with links of
 the simulated network, in the same order: what was written is appended before the leader machine
@@ -26,14 +26,15 @@ from replication.follower import Follower
 from replication.handover import HandoverState
 from replication.history import History
 from replication.leader import Leader
+from replication.rewind import KeyServer
 from replication.settings import FollowerSettings, LeaderSettings
-from tests.sim.disk import Disk
+from tests.sim.disk import REGISTERS, Disk
+from tests.sim.rewinding import Rewinding
 from tests.sim.world import Conn, dial
 
 if TYPE_CHECKING:
     from tests.sim.data_node import DataNode
 
-REGISTERS = 3
 CHUNK_BYTES = 400
 PULL_MS = 0.3
 BACKLOG_BYTES = 16 * 1024
@@ -41,15 +42,10 @@ BACKLOG_BYTES = 16 * 1024
 SOCKET_MESSAGES = 12
 
 
-def register_of(entry: int) -> int:
-    """The register that an entry sets."""
-    return entry % REGISTERS
-
-
 def as_command(entry: int) -> bytes:
     """A write as it travels in the stream."""
     value = b"%d" % entry
-    return b"*3\r\n$3\r\nSET\r\n$1\r\n%d\r\n$%d\r\n%s\r\n" % (
+    return b"*3\r\n$5\r\nRPUSH\r\n$1\r\n%d\r\n$%d\r\n%s\r\n" % (
         entry % REGISTERS,
         len(value),
         value,
@@ -63,15 +59,17 @@ class Replication:
         self.node = node
         self.disk = disk
         self._chance = chance
-        self.values: list[int] = []
-        self.registers: dict[int, int] = {}
-        #: A number that follows from all entries and their order.
-        self.content = 0
+        self.data: list[list[int]] = [[] for _ in range(REGISTERS)]
+        #: For each register a number that follows from its entries and their order.
+        self._chains = [0] * REGISTERS
         history = History(self._new_replid())
         backlog = Backlog(BACKLOG_BYTES)
         self.leader = Leader(history, backlog, LeaderSettings(), self._new_replid)
         settings = FollowerSettings(listening_port=node.address.port)
         self.follower = Follower(history, backlog, settings)
+        self.rewinding = Rewinding(self)
+        self._keys = KeyServer(self.leader)
+        self._keys.at_end = lambda: self.leading or self.follower.position == backlog.end
         self.on_ack: Callable[[], None] | None = None
         self.on_role: list[Callable[[bool], None]] = []
         self.write_check: Callable[[], None] | None = None
@@ -102,8 +100,7 @@ class Replication:
             settings.backlog_ttl_ms = 0
         found = self.disk.recover()
         if found is not None:
-            for entry in found.values:
-                self._apply(entry)
+            self._replace([*found.data])
             leader.history.restart(found.replid)
             leader.history.replid2, leader.history.replid2_position = found.second
             self.node.raise_epoch(found.epoch)
@@ -114,9 +111,9 @@ class Replication:
             self.follower.resumable = True
         if self.disk.log_kept:
             leader.backlog.active = True
-            self.disk.begin(self._base())
+            self.log_anew()
             leader.backlog.on_sealed = self.disk.append
-            leader.backlog.on_reset = lambda: self.disk.begin(self._base())
+            leader.backlog.on_reset = self.log_anew
         if follows is not None:
             self.follow(follows, resume=self.follower.resumable)
         elif found is not None and not found.intact:
@@ -127,7 +124,56 @@ class Replication:
         history, backlog = self.leader.history, self.leader.backlog
         second = (history.replid2, history.replid2_position)
         ids = (history.replid, second, history.epoch)
-        return (list(self.values), backlog.end, backlog.mark, ids)
+        return ([list(each) for each in self.data], backlog.end, backlog.mark, ids)
+
+    def log_anew(self) -> None:
+        """The log, where there is one, begins with the data as it is now."""
+        if self.disk.log_kept:
+            self.disk.begin(self._base())
+
+    def change_id(self) -> None:
+        """Takes an id that shares nothing with the past: nobody can resume any more."""
+        self._flush()
+        self.leader.history.restart(self._new_replid())
+
+    # The data.
+
+    @property
+    def content(self) -> int:
+        """A number that follows from all entries and their order."""
+        return hash(tuple(self._chains))
+
+    def entries(self) -> set[int]:
+        """All entries of all registers."""
+        return {entry for each in self.data for entry in each}
+
+    def value_of(self, register: int) -> int | None:
+        """What a read of a register gives."""
+        pushed = self.data[register]
+        return pushed[-1] if pushed else None
+
+    def payload(self, register: int) -> bytes:
+        """A register as it travels, b"" for an empty one."""
+        return b",".join(b"%d" % entry for entry in self.data[register])
+
+    def put(self, register: int, payload: bytes) -> None:
+        """Replaces a register by what has come."""
+        self.data[register] = []
+        self._chains[register] = 0
+        for entry in _entries(payload):
+            self._apply(entry)
+
+    def _replace(self, data: list[list[int]]) -> None:
+        self.data = [[] for _ in range(REGISTERS)]
+        self._chains = [0] * REGISTERS
+        for pushed in data:
+            for entry in pushed:
+                self._apply(entry)
+
+    def _apply(self, entry: int) -> None:
+        register = entry % REGISTERS
+        self.data[register].append(entry)
+        self._chains[register] = hash((self._chains[register], entry))
 
     def cron(self) -> None:
         """Ten times a second."""
@@ -187,6 +233,7 @@ class Replication:
         self._settle()
 
     def _has_promoted(self) -> None:
+        self.rewinding.give_up()
         self.node.world.tell(f"{self.node.name} leads")
         for told in self.on_role:
             told(True)
@@ -241,11 +288,6 @@ class Replication:
             self._unsent += as_command(entry)
         self.node.wrote(entry)
 
-    def _apply(self, entry: int) -> None:
-        self.values.append(entry)
-        self.registers[entry % REGISTERS] = entry
-        self.content = hash((self.content, entry))
-
     def _end_turn(self) -> None:
         self._flush()
         self._settle()
@@ -289,6 +331,9 @@ class Replication:
             self._serve(ev.AckReceived(link, int(words[2]), checksum=checksum))
             if self.on_ack is not None:
                 self.on_ack()
+        elif words[1] == b"VALUES":
+            self._keys.asked(link, words[2])
+            self._settle()
         elif words[1] == b"RESEND":
             self._serve(ev.ResendReceived(link, int(words[2]), int(words[4])))
         else:
@@ -325,6 +370,10 @@ class Replication:
         self.leader.receive(event, self._now_ms())
         self._settle()
 
+    def follow_event(self, event: ev.Event) -> None:
+        """Something came of what the follower machine asked for."""
+        self._follow(event)
+
     def _follow(self, event: ev.Event) -> None:
         self.follower.receive(event, self._now_ms())
         self._settle()
@@ -339,7 +388,7 @@ class Replication:
             leader.upstream_connected = follower.connected
             if leader.needs_pump:
                 leader.pump(self._now_ms())
-            actions = follower.take_actions() + leader.take_actions()
+            actions = follower.take_actions() + leader.take_actions() + self._keys.take_actions()
             if not actions:
                 break
             for action in actions:
@@ -371,7 +420,7 @@ class Replication:
             conn.hang_up(self.node)
 
     def _do_start_snapshot(self, action: act.StartSnapshot) -> None:
-        data = b",".join(b"%d" % entry for entry in self.values)
+        data = b";".join(self.payload(register) for register in range(REGISTERS))
         chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
         self._snapshots[action.snapshot] = chunks[::-1]
         if action.spooled:
@@ -413,6 +462,24 @@ class Replication:
         self.node.takes_over()
         self._has_promoted()
         self.handed = False
+
+    def _do_read_keys(self, action: act.ReadKeys) -> None:
+        self._flush()
+        self._keys.keys_read(self.rewinding.read(action))
+
+    # Actions: going back.
+
+    def _do_prepare_rewind(self, action: act.PrepareRewind) -> None:
+        self.rewinding.prepare(action)
+
+    def _do_begin_rewind(self, action: act.BeginRewind) -> None:
+        self.rewinding.begin()
+
+    def _do_fetch_keys(self, action: act.FetchKeys) -> None:
+        self.rewinding.fetch()
+
+    def _do_take_values(self, action: act.TakeValues) -> None:
+        self.rewinding.take(action.values)
 
     # Actions: following.
 
@@ -460,13 +527,11 @@ class Replication:
         loading, self._loading = self._loading, None
         if loading is None:
             return
-        raw = b"".join(loading)
-        values = [int(word) for word in raw.split(b",")] if raw else []
         assert self._conn is not None
-        self.node.replaces_data(values, self._conn.server)
-        self.values, self.registers, self.content = [], {}, 0
-        for entry in values:
-            self._apply(entry)
+        data = [_entries(payload) for payload in b"".join(loading).split(b";")]
+        self.node.replaces_data(data, self._conn.server)
+        self._replace(data)
+        self.rewinding.forget()
         self._follow(ev.SnapshotLoaded())
         self.node.reached()
 
@@ -477,12 +542,13 @@ class Replication:
         data = action.data
         lines = data.split(b"\r\n")
         at, count = 0, len(lines) - 1
-        copied = self.node.check.copied
+        copied, dirty = self.node.check.copied, self.rewinding.dirty
         while at < count:
             words = int(lines[at][1:])
-            if lines[at + 2] == b"SET":
+            if lines[at + 2] == b"RPUSH":
                 entry = int(lines[at + 6])
-                self._apply(entry)
+                if entry % REGISTERS not in dirty:
+                    self._apply(entry)
                 copied.add(entry)
             elif lines[at + 2] == b"REPLCONF":
                 rest = sum(map(len, lines[at:])) + 2 * (count - at)
@@ -494,6 +560,10 @@ class Replication:
 
     def _do_handover_answered(self, action: act.HandoverAnswered) -> None:
         self._serve(ev.HandoverEnded(action.accepted, action.reason))
+
+
+def _entries(payload: bytes) -> list[int]:
+    return [int(word) for word in payload.split(b",")] if payload else []
 
 
 _CARRY_OUT: dict[type[Action], Callable[[Replication, Any], None]] = {
@@ -513,6 +583,11 @@ _CARRY_OUT: dict[type[Action], Callable[[Replication, Any], None]] = {
     act.TakeBack: Replication._do_take_back,
     act.Promote: Replication._do_promote,
     act.YieldTo: Replication._ignore,
+    act.ReadKeys: Replication._do_read_keys,
+    act.PrepareRewind: Replication._do_prepare_rewind,
+    act.BeginRewind: Replication._do_begin_rewind,
+    act.FetchKeys: Replication._do_fetch_keys,
+    act.TakeValues: Replication._do_take_values,
     act.Dial: Replication._do_dial,
     act.SendToLeader: Replication._do_send_to_leader,
     act.SendAck: Replication._do_send_to_leader,
