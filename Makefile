@@ -14,7 +14,7 @@ help:
 	@echo "make test       the whole test suite (unit, scenarios, simulator, fuzz, real processes)"
 	@echo "make quicktest  unit and scenario tests only"
 	@echo "make check      ruff and strict mypy"
-	@echo "make sim        the simulator: SEED=n for one seed, SEEDS=n for many (default 1000)"
+	@echo "make sim        the simulator: SEED=n for one seed, SEEDS=n for many (default 1000), on all cores"
 	@echo "make bench      beside redis-server: throughput, CPU a request, memory, failover time"
 	@echo "make compat     Redis's own Tcl suite; UNITS='unit/type/*' for some of it, JOBS=n side by side"
 	@echo "make fastcompat   the units of it that make test runs"
