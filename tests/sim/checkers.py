@@ -228,7 +228,7 @@ class SameHistory:
             )
 
     def replaces(self, node: DataNode, leader: DataNode) -> None:
-        """`node` takes a leader's data in place of its own."""
+        """`node` takes a leader's data in place of its own, or of a part of it."""
         newest = max((self._epochs[entry] for entry in node.replication.entries()), default=0)
         if leader.lease.state.epoch < newest:
             raise ViolationError(
@@ -296,6 +296,10 @@ class Checkers:
         """`node` takes a leader's data in place of its own."""
         self._same.replaces(node, leader)  # type: ignore[arg-type]
         self.copied.update(*data)
+
+    def goes_back(self, node: DataNode, leader: Process) -> None:
+        """`node` goes back to where a leader's history left its own."""
+        self._same.replaces(node, leader)  # type: ignore[arg-type]
 
     def rewound(self, node: DataNode, before: set[int]) -> None:
         """`node` has gone back to a fork: what it had before and gave up is in a rollback file."""

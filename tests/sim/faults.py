@@ -138,6 +138,7 @@ class Faults:
     def _split(self, everybody: list[Process]) -> None:
         """Two parts that do not hear each other; often the leader is in the smaller one."""
         world = self._world
+        world.heal()
         self._left = {one.name for one in everybody if world.random() < 0.5}
         leading = [one for one in self._cluster.nodes if one.alive and one.can_acknowledge()]
         if leading and world.random() < 0.5:

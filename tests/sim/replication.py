@@ -30,7 +30,7 @@ from replication.rewind import KeyServer
 from replication.settings import FollowerSettings, LeaderSettings
 from tests.sim.disk import REGISTERS, Disk
 from tests.sim.rewinding import Rewinding
-from tests.sim.world import Conn, dial
+from tests.sim.world import Conn, Process, dial
 
 if TYPE_CHECKING:
     from tests.sim.data_node import DataNode
@@ -260,6 +260,12 @@ class Replication:
 
     def refresh(self) -> None:
         """Gates follow from role and settings: nothing is cached here."""
+
+    @property
+    def leader_process(self) -> Process:
+        """Who is at the other end of the link to our leader."""
+        assert self._conn is not None
+        return self._conn.server
 
     def written_position(self) -> int:
         """The position after everything this node has written."""
@@ -527,9 +533,8 @@ class Replication:
         loading, self._loading = self._loading, None
         if loading is None:
             return
-        assert self._conn is not None
         data = [_entries(payload) for payload in b"".join(loading).split(b";")]
-        self.node.replaces_data(data, self._conn.server)
+        self.node.replaces_data(data, self.leader_process)
         self._replace(data)
         self.rewinding.forget()
         self._follow(ev.SnapshotLoaded())

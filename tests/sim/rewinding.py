@@ -64,6 +64,7 @@ class Rewinding:
     def begin(self) -> None:
         """The history ends at the fork now; so does the data, but for the dirty keys."""
         replication = self._replication
+        replication.node.check.goes_back(replication.node, replication.leader_process)
         if not self.active:
             self._before = replication.entries()
         self.dirty |= self._prepared
