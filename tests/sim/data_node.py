@@ -27,6 +27,7 @@ from replication.failover.events import (
     WireError,
 )
 from replication.failover.lease import ALWAYS_MS, LeaderLease
+from replication.failover.messages import LEASE_KNOCK
 from tests.sim.disk import Disk
 from tests.sim.options import Options
 from tests.sim.replication import Replication
@@ -300,10 +301,17 @@ class DataNode(Process):
     def given_up(self, heir: Address) -> None:
         """This node follows its heir now."""
         self._tell_lease(LeaseGivenUp(heir))
+        self._knock()
 
     def taken_back(self) -> None:
         """The heir refused."""
         self._tell_lease(LeaseTakenBack())
+        self._knock()
+
+    def _knock(self) -> None:
+        """Sentinels are to ask about the lease now."""
+        if self.lease.state.under_lease:
+            self._publish(LEASE_KNOCK)
 
     def heard_leader(self, conn: Conn, data: bytes) -> None:
         """Bytes of our leader."""

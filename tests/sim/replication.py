@@ -80,6 +80,7 @@ class Replication:
         self._feeds: dict[int, Conn] = {}
         self._conn: Conn | None = None
         self._dials = 0
+        self._started_at: int | None = None
         self._unsent = b""
         self._settling = False
         self._full: set[int] = set()
@@ -119,6 +120,7 @@ class Replication:
         elif found is not None and not found.intact:
             leader.promote(self._now_ms())
             self._settle()
+            self._started_at = leader.backlog.end
 
     def _base(self) -> tuple[Any, ...]:
         history, backlog = self.leader.history, self.leader.backlog
@@ -215,6 +217,10 @@ class Replication:
         was_leading = self.leader.leading
         if was_leading:
             self.leader.demote()
+            if self._started_at == self.leader.backlog.end and not handover:
+                self.leader.history.unshift()
+                self._note_history()
+            self._started_at = None
             self.follower.resumable = resume
         if self.follower.following or self.on_role:
             self.node.world.tell(f"{self.node.name} follows {leader}")
@@ -407,6 +413,9 @@ class Replication:
         """Nothing of the simulated world depends on it."""
 
     def _do_record_history(self, action: act.RecordHistory) -> None:
+        self._note_history()
+
+    def _note_history(self) -> None:
         history = self.leader.history
         second = (history.replid2, history.replid2_position)
         self.disk.note((history.replid, second, history.epoch))

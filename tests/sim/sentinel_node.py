@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.sim.checkers import Checkers
 
 TICK_MS = 100.0
+TICK_BUSY_MS = 25.0
 _QUIET = {"+role-change", "-role-change", "+slave", "+sentinel", "-sdown", "+sdown"}
 
 
@@ -88,8 +89,8 @@ class SentinelNode(Process):
         self.later(TICK_MS * self.world.chance.random(), self._tick)
 
     def _tick(self) -> None:
-        self.later(TICK_MS, self._tick)
         self.machine.tick(self.clock())
+        self.later(TICK_BUSY_MS if self.machine.busy else TICK_MS, self._tick)
         self._act()
 
     def hand_in(self, event: SentinelEvent) -> None:
