@@ -8,6 +8,7 @@ from typing import Any
 
 from cache_server.commands.dispatch import GATE_LEASE
 from cache_server.coordination import store_address
+from cache_server.coordination.clock import now_ms
 from cache_server.coordination.giving_up import GivingUp
 from cache_server.coordination.lease_keeper import FOREVER_NS, LeaseKeeper
 from cache_server.coordination.stores import open_desk
@@ -149,6 +150,10 @@ class DataNodeLease:
                 "READONLY This node's lease has ended: writes are refused until a majority of "
                 "sentinels renews it."
             )
+
+    def unconfirmed_ms(self) -> float:
+        """For how long no majority of sentinels has stood behind this node; 0 without sentinels."""
+        return 0.0 if self.keeper is None else self._machine.unconfirmed_ms(now_ms())
 
     def given_up(self, host: str, port: int) -> None:
         """FAILOVER: this node follows its heir now, which has all of its history."""

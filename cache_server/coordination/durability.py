@@ -172,7 +172,7 @@ class Durability:
                 raise CommandError(
                     b"NOREPLICAS Not enough in-sync replicas to write (min-in-sync)."
                 )
-        elif self.loss.reached(*self._at_risk()):
+        elif self.loss.reached(*self._at_risk()) or self.loss.unsure(self._lease.unconfirmed_ms()):
             raise CommandError(
                 b"NOREPLICAS Too much is not replicated yet (max-loss-ms, max-loss-bytes)."
             )

@@ -131,6 +131,13 @@ class LeaderLease:
         """Whether the register, as far as is known here, names this life of this node."""
         return self.state.under_lease and self.leading and self._named and self.heir is None
 
+    def unconfirmed_ms(self, now_ms: float) -> float:
+        """For how long no majority has stood behind this node. 0 below half a ttl (that is jitter)
+        and where no sentinel manages it.
+        """
+        age_ms = now_ms - (self.writes_until_ms - self._ttl_ms)
+        return age_ms if age_ms >= self._ttl_ms / 2 else 0.0
+
     def writable(self, now_ms: float) -> bool:
         """Whether a write may be acknowledged at `now_ms`."""
         return now_ms < self.writes_until_ms

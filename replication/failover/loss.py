@@ -8,6 +8,10 @@ and later, so that clients slow down to what the followers take; at the bound it
 
 A write is admitted only while the oldest unreplicated one is younger than the bound, so all that
 can be lost was written within one such span, and is no more than the bound and one turn's writes.
+
+A majority of sentinels that is cut off from the leader may promote a follower that is cut off, too,
+while another one still follows the leader. So a leader under lease that the majority has not
+confirmed for the time of the bound refuses as well.
 """
 
 from __future__ import annotations
@@ -67,6 +71,10 @@ class LossBound:
         if self.ms_max and age_ms >= self.ms_max:
             return True
         return bool(self.bytes_max) and size >= self.bytes_max
+
+    def unsure(self, unconfirmed_ms: float) -> bool:
+        """Whether the sentinels may be replacing the leader since so long that writes end."""
+        return bool(self.ms_max) and unconfirmed_ms >= self.ms_max
 
     def wait_ms(self, age_ms: float, size: int) -> float:
         """How long an answer is to wait for the followers; 0 while they are near."""

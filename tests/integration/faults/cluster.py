@@ -24,7 +24,7 @@ IN_SYNC = ("durability in-sync", "min-in-sync 2", "in-sync-timeout 500", "linear
 LOSS_MS = 400
 LOSS_BYTES = 200_000
 ASYNC = ("durability async", f"max-loss-ms {LOSS_MS}", f"max-loss-bytes {LOSS_BYTES}")
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 #: A sentinel that was stopped mistrusts what it sees for so long (30 s as a rule).
 TILT_MS = 2_000
 

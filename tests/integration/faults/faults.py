@@ -57,6 +57,7 @@ class Faults:
             (1, lambda: self._stop([self._rng.choice(self._followers)])),
             (1, lambda: self._stop([self._rng.choice(SENTINELS)])),
             (1, lambda: self._stop(self._rng.sample(EVERYBODY, self._rng.randint(2, 6)))),
+            (2 * memory, self._abandon),
             (6, self._cut),
             (1, self._hand_over),
         ]
@@ -101,8 +102,17 @@ class Faults:
             Step(self._length_s(), f"continue {who}", go_on),
         ]
 
+    def _abandon(self) -> list[Step]:
+        """The leader is cut off from its followers, and dies before the cut heals."""
+        cut, heal = self._cut_of(set(_both([self._leader], self._followers)))
+        kill, revive = self._kill([self._leader])
+        dies = Step(self._rng.uniform(0.05, 1.5), kill.text, kill.do)
+        return [cut, dies, heal, revive]
+
     def _cut(self) -> list[Step]:
-        directions = self._shape()
+        return self._cut_of(self._shape())
+
+    def _cut_of(self, directions: set[Direction]) -> list[Step]:
         text = " ".join(f"{one}>{two}" for one, two in sorted(directions))
 
         async def cut() -> None:
@@ -120,7 +130,7 @@ class Faults:
         rng, leader = self._rng, self._leader
         one = rng.choice((leader, leader, *EVERYBODY))
         others = [name for name in EVERYBODY if name != one]
-        kind = rng.randrange(7)
+        kind = rng.randrange(8)
         if kind == 0:
             return set(_both([one], others))
         if kind == 1:
@@ -133,6 +143,9 @@ class Faults:
             return {(other, one) for other in others}
         if kind == 5:
             some = rng.sample(EVERYBODY, rng.randint(2, 3))
+            return set(_both(some, [name for name in EVERYBODY if name not in some]))
+        if kind == 6:
+            some = [leader, rng.choice(self._followers)]
             return set(_both(some, [name for name in EVERYBODY if name not in some]))
         pairs = [(a, b) for a in EVERYBODY for b in EVERYBODY if a != b]
         return set(rng.sample(pairs, rng.randint(1, 8)))

@@ -18,6 +18,13 @@ def led(*members, **settings):
     return one
 
 
+def test_a_leader_that_the_majority_has_not_confirmed_for_the_bound_takes_no_more_writes() -> None:
+    bound = LossBound(ms_max=400)
+    assert not bound.unsure(399)
+    assert bound.unsure(400)
+    assert not LossBound(bytes_max=100).unsure(10_000)
+
+
 def test_nothing_is_released_before_the_register_has_a_set():
     one = InSyncSet(ME)
     one.begin(10)

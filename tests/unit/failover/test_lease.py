@@ -104,6 +104,16 @@ def test_the_greatest_number_of_members_told_decides_the_majority():
     assert not node.lease.writable(1)
 
 
+def test_a_leader_knows_when_a_majority_last_stood_behind_it():
+    node = leased_node(now=0.0)
+    node.grant("a", TTL / 4)
+    assert node.lease.unconfirmed_ms(TTL / 2 - 1) == 0.0
+    assert node.lease.unconfirmed_ms(TTL / 2) == TTL / 2
+    node.grant("b", TTL / 3)
+    assert node.lease.unconfirmed_ms(TTL) == TTL * 3 / 4
+    assert Node().lease.unconfirmed_ms(1e9) == 0.0
+
+
 def test_a_token_that_came_back_after_its_time_counts_nothing():
     node = Node(LeaseState("me", "main", 1, "me", under_lease=True))
     node.grant("a", 0, returned=TTL)
