@@ -12,7 +12,7 @@ from tests.integration.fault_rounds import run_rounds
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ROUNDS = int(os.environ.get("TEST_FAULT_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("TEST_FAULT_ROUNDS", "3"))
 
 
 @pytest.mark.parametrize("durability", ["in-sync", "async"])
