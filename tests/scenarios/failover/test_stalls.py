@@ -18,9 +18,7 @@ LEASE_TTL_MS = 600
 def test_stalls_of_300_ms_make_no_failover_and_end_no_lease() -> None:
     cluster = Cluster(7, options=calm(3, 3, 1_000, LEASE_TTL_MS))
     world, leader = cluster.world, cluster.nodes[0]
-    for process in cluster.everybody():
-        process.start()
-    cluster.begin_writing()
+    cluster.begin()
     world.run_until(6_000)
     stalls = 0
     while world.now_ms < 6_000 + DURATION_S * 1000:
