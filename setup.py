@@ -63,6 +63,7 @@ def extensions():
     names = [
         Extension("cache_server._core._core", ["cache_server/_core/_core.pyx"]),
         Extension("cache_server._core.memory", ["cache_server/_core/memory.pyx"]),
+        Extension("cache_server.scripting.bridge", ["cache_server/scripting/bridge.pyx"]),
     ]
     for path in sorted(p for pattern in HOT for p in glob.glob(pattern)):
         source = path[:-3] + ".pyx"

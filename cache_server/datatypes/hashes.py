@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from sys import getsizeof
 from typing import Any
 
+from cache_server.client import SCRIPT
 from cache_server.commands.table import Command
 from cache_server.datatypes import sampling
 from cache_server.datatypes.arguments import (
@@ -32,7 +33,7 @@ from cache_server.datatypes.scanning import parse_cursor, parse_options, scan_re
 from cache_server.errors import CommandError, syntax_error, wrong_arity
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_HASH
 from cache_server.structures.fields import Fields
-from cache_server.wire.replies import OK, Map
+from cache_server.wire.replies import OK, Map, Raw
 
 _PACKED_ENTRIES_DEFAULT = 512
 _PACKED_BYTES_DEFAULT = 64
@@ -262,10 +263,16 @@ def hvals_command(ctx: Any, args: list[bytes]) -> list[bytes]:
     return [] if fields is None else fields.values_list()
 
 
-def hgetall_command(ctx: Any, args: list[bytes]) -> Map:
+def hgetall_command(ctx: Any, args: list[bytes]) -> Map | Raw:
     """HGETALL key: a map"""
     fields: Hash | None = ctx.db.read_as(args[1], Hash)
-    return Map() if fields is None else Map(fields.flat_items())
+    if fields is None:
+        return Map()
+    if not ctx.flags & SCRIPT:
+        encoded = fields.encoded(ctx.protocol == 3)
+        if encoded is not None:
+            return Raw(encoded)
+    return Map(fields.flat_items())
 
 
 def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:

@@ -2,7 +2,8 @@
 
 The Lua side keeps what can be run in a table by number; the host keeps the numbers. A run is one
 call into Lua with the arguments as they came, and its result is converted on the Lua side, because
-each object that crosses costs more than all that Lua does with it.
+each object that crosses costs more than all that Lua does with it. The two crossings that every
+script makes go by `bridge.pyx` where that is built.
 
     run(number, protocol, key_count, *args)  ->  value | (True, RESP) | (False, error, place, told)
 
@@ -14,6 +15,8 @@ Source: https://github.com/scoder/lupa, the Lua 5.1 reference manual.
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
@@ -22,6 +25,13 @@ from lupa import lua51
 from cache_server.constants import REDIS_VERSION, SCRIPT_MEMORY_BYTES_MAX
 from cache_server.scripting.bytecode import prepared
 from cache_server.scripting.host import Host
+
+try:
+    if os.environ.get("CACHE_SERVER_PURE"):
+        raise ImportError
+    Bridge = import_module("cache_server.scripting.bridge").Bridge
+except ImportError:
+    Bridge = None
 
 ARGUMENTS_MAX = 200
 _LIBRARIES = ("cjson", "cmsgpack", "struct", "bit", "debugger")
@@ -32,6 +42,10 @@ _HOST = """call stage call_staged more interrupt log sha1 random seed set_resp s
     bytes_double"""
 _DEBUGGER = ("stops", "next", "show", "stepping", "breakpoint", "trace")
 _chunks: dict[str, bytes] = {}
+
+
+def _through_lupa(run: Any) -> Any:
+    return lambda number, protocol, key_count, args: run(number, protocol, key_count, *args)
 
 
 def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
@@ -77,11 +91,18 @@ class Engine:
             table |= {b"debug_%b" % name.encode(): getattr(debugger, name) for name in _DEBUGGER}
         table[b"version"] = REDIS_VERSION.encode()
         table[b"version_number"] = version_number(REDIS_VERSION)
+        bridge = None if Bridge is None else Bridge(self._runtime, host)
+        if bridge is not None:
+            table[b"native_call"], table[b"is_plain_list"] = bridge.functions
         load = self._runtime.eval(b"loadstring")
         core = load(library_chunk("core"))
-        (self.run, self._load_script, self._load_functions, self._stage, self.forget, collect) = (
-            core(self._runtime.table_from(table), for_functions, deprecated_api)
+        run, self._load_script, self._load_functions, self._stage, self.forget, collect = core(
+            self._runtime.table_from(table), for_functions, deprecated_api
         )
+        if bridge is not None:
+            bridge.keep_run(run)
+        #: (number, protocol, key_count, args) -> what the Lua side's run returns
+        self.run = _through_lupa(run) if bridge is None else bridge.run
         self._collect = collect
         collect(b"collect")
         #: What the sandbox itself takes.

@@ -36,9 +36,8 @@ cdef class Host:
     @cython.locals(client=Client)
     cpdef begin(self, Client caller, bint read_only, bint allow_oom)
     cpdef end(self)
-    @cython.final
-    @cython.locals(request=list, index=int, cmd=Command)
-    cdef _call(self, tuple args)
+    @cython.locals(index=int, cmd=Command)
+    cpdef answer(self, list request)
     @cython.final
     cdef Command _find(self, list request)
     @cython.final

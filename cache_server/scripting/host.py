@@ -124,12 +124,12 @@ class Host:
 
     def call(self, *args: Any) -> Any:
         """Runs a command of the script; the answer as `replies.to_lua` says."""
-        return self._call(args)
+        return self.answer(list(args))
 
-    def _call(self, args: tuple[Any, ...]) -> Any:
+    def answer(self, request: list[Any]) -> Any:
+        """`call`, with the arguments in a list that becomes the request."""
         if self.caller is None:
             return (b"redis.call/pcall can only be called inside a script invocation", MISUSE)
-        request: list[Any] = list(args)
         for index in range(len(request)):
             if type(request[index]) is not bytes:
                 word = _word(request[index])

@@ -256,9 +256,9 @@ class Scripting:
         try:
             if len(args) > ARGUMENTS_MAX:
                 engine.stage(args[3 : 3 + key_count], args[3 + key_count :])
-                result = engine.run(number, ctx.protocol, key_count)
+                result = engine.run(number, ctx.protocol, key_count, [])
             else:
-                result = engine.run(number, ctx.protocol, key_count, *args[3:])
+                result = engine.run(number, ctx.protocol, key_count, args[3:])
         finally:
             self._end_run(run)
         self.dispatcher.clock_ns = run.began_ns

@@ -18,6 +18,7 @@ cdef class Fields:
     cpdef bint set(self, bytes field, bytes value) except *
     cpdef bint discard(self, bytes field) except *
     cpdef list flat_items(self)
+    cpdef bytes encoded(self, bint as_map)
     cpdef list keys_list(self)
     cpdef list values_list(self)
     cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)

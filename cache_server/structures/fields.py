@@ -51,6 +51,10 @@ class Fields:
         """All values in a new list."""
         return list(self._table.values())
 
+    def encoded(self, as_map: bool) -> bytes | None:
+        """What HGETALL answers, in RESP: as a map or as an array. None where there is no block."""
+        return None
+
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """As `Table.scan`; a block is returned whole."""
         return self._table.scan(cursor, count)

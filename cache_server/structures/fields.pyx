@@ -13,6 +13,7 @@ Invariants: `table` or `block` is NULL; `size` is the bytes of all pairs, withou
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdio cimport sprintf
 from libc.string cimport memcmp, memcpy, memmove
 
 from cache_server.constants import FIELDS_BLOCK_BYTES_MAX, FIELDS_BLOCK_PAIRS_MAX
@@ -44,6 +45,23 @@ cdef inline bytes field_of(unsigned char *pair):
 
 cdef inline bytes value_of(unsigned char *pair):
     return PyBytes_FromStringAndSize(<char *>pair + 2 + pair[0], pair[1])
+
+
+cdef inline char *bulk(char *out, unsigned char *text, unsigned char size) noexcept:
+    """Writes a bulk string; where it ends."""
+    out[0] = 36
+    out += 1
+    if size > 99:
+        out[0] = 48 + size // 100
+        out += 1
+    if size > 9:
+        out[0] = 48 + size // 10 % 10
+        out += 1
+    out[0] = 48 + size % 10
+    memcpy(out + 1, b"\r\n", 2)
+    memcpy(out + 3, text, size)
+    memcpy(out + 3 + size, b"\r\n", 2)
+    return out + 5 + size
 
 
 cdef class Fields:
@@ -219,6 +237,26 @@ cdef class Fields:
                 result.append(value_of(pair))
                 pair += size_of(pair)
         return result
+
+    cpdef bytes encoded(self, bint as_map):
+        """What HGETALL answers, in RESP: as a map or as an array. None where there is no block."""
+        cdef unsigned char *pair
+        cdef unsigned char *end
+        cdef char *out
+        cdef bytes result
+        if self.block == NULL:
+            return None
+        # A word of up to 255 bytes takes at most "$255\\r\\n" and "\\r\\n" more.
+        result = PyBytes_FromStringAndSize(NULL, 16 + self.block.size + 16 * self.block.count)
+        out = PyBytes_AS_STRING(result)
+        out += sprintf(out, b"%%%d\r\n" if as_map else b"*%d\r\n",
+                       self.block.count if as_map else 2 * self.block.count)
+        pair = first_of(self.block)
+        end = end_of(self.block)
+        while pair != end:
+            out = bulk(bulk(out, pair + 2, pair[0]), pair + 2 + pair[0], pair[1])
+            pair += size_of(pair)
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(result), out - PyBytes_AS_STRING(result))
 
     cpdef list keys_list(self):
         """All fields in a new list."""

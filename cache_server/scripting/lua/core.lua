@@ -22,7 +22,8 @@ local find, match, gmatch, rep, byte, floor =
 local co_create, co_resume, collectgarbage, dump = coroutine.create, coroutine.resume, collectgarbage, string.dump
 local as_function = python.as_function
 
-local host_call, host_more = as_function(host.call), as_function(host.more)
+local host_call, host_more = host.native_call or as_function(host.call), as_function(host.more)
+local is_plain_list = host.is_plain_list or function() return false end
 local host_interrupt, host_log = as_function(host.interrupt), as_function(host.log)
 local host_sha1, host_random = as_function(host.sha1), as_function(host.random)
 local host_seed, host_set_resp = as_function(host.seed), as_function(host.set_resp)
@@ -259,7 +260,8 @@ encode = function(value, proto, out, depth)
   end
 end
 
--- The host gets a plain value; or true, RESP; or false, error, its place, whether it is counted.
+-- The host gets a plain value, or a plain list where it takes one; or true, RESP; or false, error, its
+-- place, whether it is counted.
 local function finish(ok, value, proto)
   local kind = type(value)
   if not ok then
@@ -273,6 +275,7 @@ local function finish(ok, value, proto)
   end
   if kind == "string" or kind == "number" then return value end
   if kind == "table" then
+    if is_plain_list(value) then return value end
     local text = rawget(value, "err")
     if type(text) == "string" then
       return false, text, nil, rawget(value, "ignore_error_stats_update") == true

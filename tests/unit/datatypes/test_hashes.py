@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_server.datatypes import hashes
 from cache_server.datatypes.hashes import Hash
-from cache_server.wire.replies import Map
+from cache_server.wire.replies import Map, Raw
 from tests.unit.datatypes.calling import Caller
 
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+
+
+def pairs_of(reply: Any) -> dict[bytes, bytes]:
+    """HGETALL's reply, encoded or not, as a dict."""
+    if isinstance(reply, Raw):
+        reader = hiredis.Reader()
+        reader.feed(reply.encoded)
+        reply = reader.gets()
+        if isinstance(reply, dict):
+            return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 @pytest.fixture
@@ -45,8 +58,7 @@ def test_any_sequence_of_changes_agrees_with_a_dict(changes: list[tuple[str, byt
             assert call(name, "h", field, 2) == int(field not in model)
             model.setdefault(field, b"2")
         assert call("HLEN", "h") == len(model)
-    flat = call("HGETALL", "h")
-    assert dict(zip(flat[::2], flat[1::2])) == model
+    assert pairs_of(call("HGETALL", "h")) == model
     assert (call.db.peek(b"h") is None) == (not model)
     assert sorted(call("HKEYS", "h")) == sorted(model)
     assert sorted(call("HVALS", "h")) == sorted(model.values())
@@ -161,3 +173,14 @@ def test_what_is_missing_is_empty(call: Caller) -> None:
     call("HSET", "h", "a", "four")
     assert call("HSTRLEN", "h", "a") == 4
     assert call("HMGET", "h", "a", "b") == [b"four", None]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_hgetall_shows_words_of_all_lengths_in_both_protocols(call: Caller, protocol: int) -> None:
+    call.client.channel = SimpleNamespace(writer=SimpleNamespace(protocol=protocol))
+    for sizes in ([0, 1, 9, 10], [99, 100, 254, 255], [256, 5000], [1] * 70):
+        model = {b"%d" % at + b"f" * size: b"v" * size for at, size in enumerate(sizes)}
+        call.db.delete(b"h")
+        for field, value in model.items():
+            call("HSET", "h", field, value)
+        assert pairs_of(call("HGETALL", "h")) == model
