@@ -118,7 +118,7 @@ class AppendLog:
         for name, follow in (
             ("appendonly", self._switched),
             ("appendfsync", lambda _: self._fsync_changed()),
-            ("aof-disable-auto-gc", lambda _: self._collect_history()),
+            ("aof-disable-auto-gc", lambda _: self.collect_history()),
         ):
             self.config.on_change[name] = follow
 
@@ -153,7 +153,8 @@ class AppendLog:
         self.base_bytes = self.current_bytes
         self.state = LogState.ON
         self._fsync_changed()
-        self._collect_history()
+        if manifest.history:
+            self.syncs.run(self.collect_history, _reported)
 
     def cron(self, now_ms: int) -> None:
         """What is due: a sync each second, a write that failed, a rewrite."""
@@ -457,13 +458,17 @@ class AppendLog:
         finally:
             snapshot.close()
 
-    def _collect_history(self) -> None:
+    def collect_history(self) -> None:
+        """Deletes what is history, unless the settings keep it. In the loop or in a thread."""
         history = self.folder.manifest.history
         if self.config.aof_disable_auto_gc or not history:
             return
         for one in history:
             log.info("Removing the history file %s in the background", one.name)
-        self.syncs.run(self.folder.remove_history, _history_removed)
+        try:
+            self.folder.remove_history()
+        except OSError as error:
+            log.warning("The log's history cannot be removed: %s", error.strerror)
 
     # -- rewriting -----------------------------------------------------------------------------
 
@@ -617,7 +622,6 @@ class AppendLog:
         log.info("Background AOF rewrite finished successfully")
         if self.syncs.broken:
             self.syncs.mend()
-        self._collect_history()
 
     def _rewrite_failed(self) -> None:
         self.last_rewrite_ok = False
@@ -789,10 +793,9 @@ class Rewrite(BackgroundSave):
         super()._commit()
         self._log.store_base(self)
         self.stored = True
+        self._log.collect_history()
 
 
-def _history_removed(error: Exception | None) -> None:
-    if isinstance(error, OSError):
-        log.warning("The log's history cannot be removed: %s", error.strerror)
-    elif error is not None:
+def _reported(error: Exception | None) -> None:
+    if error is not None:
         raise error

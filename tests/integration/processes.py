@@ -57,7 +57,7 @@ def wait_for(condition: Callable[[], Value], what: str, timeout_s: float = 30.0)
                 return found
             last = found
         except (redis.RedisError, OSError) as error:
-            last = error
+            last = repr(error)  # the error itself would keep this frame, and in it a client, alive
         time.sleep(0.02)
     raise AssertionError(f"not within {timeout_s} s: {what} (last: {last!r})")
 

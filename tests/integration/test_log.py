@@ -219,7 +219,7 @@ def test_a_follower_that_has_more_than_its_restarted_leader_keeps_the_rest_in_a_
     leader.start()
     follower.start()
     wait_for(lambda: linked(follower), "the first synchronization")
-    client = leader.client()
+    client = leader.client(socket_timeout=60)
     for number in range(30):
         client.set(f"key:{number}", "before")
     assert client.wait(1, 0) == 1
@@ -228,6 +228,7 @@ def test_a_follower_that_has_more_than_its_restarted_leader_keeps_the_rest_in_a_
     leader.kill()
     lose_the_end(leader, 11)
     leader.start()
+    wait_for(lambda: leader.client().get("key:0") == "before", "the log to be loaded")
     lost = [number for number in range(30) if leader.client().get(f"key:{number}") is None]
     assert lost[-1] == 29
     assert len(lost) < 12
