@@ -52,7 +52,8 @@ _VERSION = b"1"
 _DATABASES_MAX = 1 << 20
 _TIME_MS_MAX = 253_402_300_800_000  # the year 10000
 _FRAMING = frozenset([b"multi", b"exec"])
-_SILENT = frozenset([b"ping", b"replconf", b"select", *_FRAMING])
+#: Neither what gives the stream its form nor messages are writes.
+_SILENT = frozenset([b"ping", b"replconf", b"select", b"publish", b"spublish", *_FRAMING])
 
 
 class RollbackError(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typer.testing import CliRunner
 from cache_server.cli.admin import app as cachectl
 from cache_server.disk import Disk
 from cache_server.persistence.rollback import Discarded, RollbackReader
-from tests.integration.processes import OURS, Process, free_port, wait_for
+from tests.integration.processes import (
+    OUR_SENTINEL,
+    OURS,
+    Cluster,
+    Process,
+    free_port,
+    wait_for,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -149,3 +157,78 @@ def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> No
     assert same(leader, follower)
     assert follower.info("stats")["sync_full"] == 0
     assert len(list(leader.folder.glob("rollback-*.aof"))) == 1
+
+
+def part(leader: Process, follower: Process, tail: list[tuple[Any, ...]]) -> None:
+    """The leader, cut off from its follower, runs `tail`; the follower leads meanwhile."""
+    follower.client().replicaof("127.0.0.1", free_port())
+    wait_for(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
+    follower.client().replicaof("NO", "ONE")
+    pipe = leader.client().pipeline(transaction=False)
+    for words in tail:
+        pipe.execute_command(*words)
+    pipe.execute()
+    leader.client().replicaof("127.0.0.1", follower.port)
+
+
+def test_a_tail_longer_than_the_backlog_comes_from_the_log_or_is_kept_in_part(nodes: Any) -> None:
+    tail = [("SET", f"tail:{at}", "x" * 1000) for at in range(200)]
+    with_log, heir = pair(nodes, "appendonly yes", "repl-backlog-size 16kb")
+    part(with_log, heir, tail)
+    wait_for(lambda: link_up(with_log) and same(with_log, heir), "the rewind, out of the log")
+    assert heir.info("stats")["sync_full"] == 0
+    assert [one.words[1].decode() for one in discarded(with_log)] == [key for _, key, _ in tail]
+    without, heir = pair(nodes, "repl-backlog-size 16kb")
+    part(without, heir, tail)
+    wait_for(lambda: link_up(without) and same(without, heir), "the full sync")
+    assert heir.info("stats")["sync_full"] == 1
+    found = [one.words[1].decode() for one in discarded(without)]
+    assert 0 < len(found) < len(tail)
+    assert found == [key for _, key, _ in tail][-len(found) :]
+    info = without.info()
+    assert info["last_rollback_lost_before_offset"] == info["last_rollback_start_offset"]
+    assert "could not be kept" in (without.folder / "output.log").read_text()
+
+
+def test_what_cannot_be_rewound_is_kept_and_what_cannot_be_kept_is_not_given_up(nodes: Any) -> None:
+    leader, follower = pair(nodes, "enable-protected-configs yes")
+    (leader.folder / "gone").mkdir()
+    leader.client().config_set("dir", str(leader.folder / "gone"))
+    (leader.folder / "gone").rmdir()
+    part(leader, follower, [("SET", "k", "1"), ("FLUSHALL",)])
+    wait_for(lambda: leader.info().get("last_rollback_status") == "err", "the refusal to be told")
+    assert leader.info()["master_link_status"] == "down"
+    assert follower.info("stats")["sync_full"] == 0
+    (leader.folder / "gone").mkdir()
+    wait_for(lambda: link_up(leader) and same(leader, follower), "the full sync")
+    assert follower.info("stats")["sync_full"] == 1
+    assert leader.info()["last_rollback_status"] == "ok"
+    path = leader.info()["last_rollback_file"]
+    found = [one.words[0] for one in RollbackReader(Disk(), path).commands()]
+    assert found == [b"SET", b"FLUSHALL"]
+
+
+def test_a_leader_replaced_by_sentinels_rewinds_by_itself(tmp_path: Path) -> None:
+    settings = ("appendonly yes", "repl-backlog-size 64mb", 'save ""')
+    with Cluster(tmp_path, OURS, OUR_SENTINEL, followers=1, extra=settings) as cluster:
+        leader, follower = cluster.nodes
+        follower.send(signal.SIGSTOP)
+        pipe = leader.client(socket_timeout=30).pipeline(transaction=False)
+        for at in range(300):
+            pipe.set(f"tail:{at}", "x" * 100_000)
+        pipe.execute()
+        leader.kill()
+        follower.send(signal.SIGCONT)
+        new = cluster.wait_for_new_leader(leader.port, 60)
+        wait_for(lambda: new.client().set("of the new leader", 1), "the new leader to write", 60)
+        leader.start()
+        wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}", 60)
+        assert new.info("stats")["sync_full"] == 0
+        # The client may have written some of them twice.
+        given_up = {one.words[1].decode() for one in discarded(leader)}
+        written = {f"tail:{at}" for at in range(300)}
+        missing = written.difference(new.client().keys("tail:*"))
+        assert missing
+        assert missing <= given_up <= written
+        wait_for(lambda: leader.client().get("of the new leader") == "1", "the stream")
+        assert set(leader.client().keys()) == set(new.client().keys())

@@ -16,6 +16,7 @@ from replication.backlog import Backlog
 from replication.follower import Follower
 from replication.history import History
 from replication.leader import Leader
+from replication.rewind import KeyServer
 from replication.settings import FollowerSettings, LeaderSettings
 
 CHUNK_BYTES = 24
@@ -113,6 +114,10 @@ class Node:
         self.snapshots: dict[int, deque[bytes]] = {}
         self.paused = False
         self.settling = False
+        #: Values that are of another history than the rest, and those given up for good.
+        self.dirty: set[bytes] = set()
+        self.prepared: set[bytes] = set()
+        self.discarded: list[bytes] = []
         self.on_verify: Callable[[int, bytes], None] = lambda link, payload: None
         history = History(world.new_id())
         backlog = Backlog(1 << 20)
@@ -121,6 +126,8 @@ class Node:
         self.follower = Follower(
             history, backlog, FollowerSettings(listening_port=port, frames_offered=framed)
         )
+        self.keys = KeyServer(self.leader)
+        self.keys.at_end = lambda: self.leader.leading or self.follower.position == backlog.end
 
     # clients
 
@@ -171,6 +178,9 @@ class Node:
             self.serve_event(ev.AckReceived(link, int(words[2]), checksum=checksum))
         elif name == b"REPLCONF" and words[1].upper() == b"VERIFY":
             self.on_verify(link, words[2])
+        elif name == b"REPLCONF" and words[1].upper() == b"VALUES":
+            self.keys.asked(link, words[2])
+            self.settle()
         elif name == b"REPLCONF" and words[1].upper() == b"RESEND":
             self.serve_event(ev.ResendReceived(link, int(words[2]), int(words[4])))
         elif name == b"REPLCONF":
@@ -194,6 +204,7 @@ class Node:
             if self.leader.needs_pump:
                 self.leader.pump(self.world.now_ms)
             actions = self.follower.take_actions() + self.leader.take_actions()
+            actions += self.keys.take_actions()
             if not actions:
                 break
             for action in actions:
@@ -295,7 +306,45 @@ class Node:
     def do_LoadCommit(self, action: act.LoadCommit) -> None:
         self.values = [value for value in self.fresh_bytes.split(b";") if value]
         self.applied = CommandReader()
+        self.dirty.clear()
         self.hear(ev.SnapshotLoaded())
+
+    def do_PrepareRewind(self, action: act.PrepareRewind) -> None:
+        backlog, fork = self.leader.backlog, action.fork.position
+        start = max(fork, backlog.start)
+        tail, _ = backlog.read(start, 1 << 30)
+        found = [words[1] for words in CommandReader().feed(tail) if words[0] == b"ADD"]
+        self.prepared = set(found)
+        self.discarded += found
+        refusal = "the tail is not whole" if start > fork else ""
+        mark = None if refusal else backlog.mark_at(fork)
+        self.hear(ev.RewindPrepared(mark, refusal))
+
+    def do_BeginRewind(self, action: act.BeginRewind) -> None:
+        self.dirty |= self.prepared
+        self.applied = CommandReader()
+
+    def do_FetchKeys(self, action: act.FetchKeys) -> None:
+        if self.dirty:
+            self.hear(ev.KeysWanted(tuple((0, key) for key in sorted(self.dirty)[:2])))
+        else:
+            self.hear(ev.RewindEnded())
+
+    def do_ReadKeys(self, action: act.ReadKeys) -> None:
+        values = tuple(
+            act.KeyValue(0, key, 0, b"here" if key in self.values else b"")
+            for _, key in action.keys
+        )
+        self.keys.keys_read(ev.KeysRead(action.link, action.number, values))
+
+    def do_TakeValues(self, action: act.TakeValues) -> None:
+        for each in action.values:
+            self.dirty.discard(each.key)
+            if each.payload and each.key not in self.values:
+                self.values.append(each.key)
+            elif not each.payload and each.key in self.values:
+                self.values.remove(each.key)
+        self.do_FetchKeys(act.FetchKeys())
 
     def do_StreamReset(self, action: act.StreamReset) -> None:
         self.applied = CommandReader()
@@ -303,7 +352,8 @@ class Node:
     def do_ApplyStream(self, action: act.ApplyStream) -> None:
         for words in self.applied.feed(action.data):
             if words[0] == b"ADD":
-                self.values.append(words[1])
+                if words[1] not in self.dirty:
+                    self.values.append(words[1])
             elif words[0] == b"REPLCONF":
                 left = len(self.applied.buffer)
                 begin = self.follower.received_position - left - len(command(*words))

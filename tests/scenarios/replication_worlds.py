@@ -8,13 +8,15 @@ from dataclasses import fields
 
 from replication import actions as act
 from replication import events as ev
-from replication.actions import Action
+from replication.actions import Action, KeyValue
 from replication.backlog import Backlog
 from replication.checksum import crc32c, history_checksum
 from replication.follower import Follower
 from replication.frames import HEADER_BYTES, MAGIC, FrameKind, parse_header, seal
-from replication.history import History
+from replication.history import History, HistoryMark
 from replication.leader import Leader
+from replication.questions import pack
+from replication.rewind import pack_values
 from replication.settings import FollowerSettings, LeaderSettings
 from tests.scenarios.miniature import Node, Wire
 from tests.scenarios.miniature import World as Miniature
@@ -31,6 +33,11 @@ def short_ids(text: str) -> str:
 def long_id(text: str) -> str:
     """`id:N` as 40 digits; anything else as it is."""
     return f"{int(text[3:], 16):040x}" if text.startswith("id:") else text
+
+
+def long_ids(text: str) -> str:
+    """Every `id:N` in a text as 40 digits."""
+    return re.sub(r"id:[0-9a-f]+", lambda found: long_id(found.group()), text)
 
 
 def ids(start: int = 1) -> Iterator[str]:
@@ -128,7 +135,7 @@ class LeaderWorld:
 
     def do_replconf(self, command: Command) -> None:
         pairs = [word.partition(":") for word in command.words]
-        options = tuple((name.encode(), value.encode()) for name, _, value in pairs)
+        options = tuple((name.encode(), long_ids(value).encode()) for name, _, value in pairs)
         self._receive(ev.ReplconfReceived(command.number("link"), options))
 
     def do_psync(self, command: Command) -> None:
@@ -323,7 +330,7 @@ class FollowerWorld:
         self._receive(ev.LeaderLinkClosed())
 
     def do_line(self, command: Command) -> None:
-        text = re.sub(r"id:[0-9a-f]+", lambda found: long_id(found.group()), command.words[0])
+        text = long_ids(command.words[0])
         text = text.replace("HISTORY", f"{self.follower.backlog.checksum:016x}")
         if text.endswith(" SEAL"):
             text = text.removesuffix("SEAL")
@@ -374,6 +381,28 @@ class FollowerWorld:
 
     def do_rejected(self, command: Command) -> None:
         self._receive(ev.SnapshotRejected(command.text("reason")))
+
+    def do_prepared(self, command: Command) -> None:
+        """The tail has been put aside; the checksum at the fork is `checksum`, from `base`."""
+        mark = None
+        if "checksum" in command.named:
+            mark = HistoryMark(int(command.text("checksum"), 16), command.number("base"))
+        refusal, failure = command.text("refusal", ""), command.text("failure", "")
+        self._receive(ev.RewindPrepared(mark, refusal, failure))
+
+    def do_wanted(self, command: Command) -> None:
+        self._receive(ev.KeysWanted(tuple((0, word.encode()) for word in command.words)))
+
+    def do_values(self, command: Command) -> None:
+        """A frame that answers the question of that number, at the stream's present end."""
+        values = tuple(KeyValue(0, word.encode(), 0, b"v") for word in command.words)
+        number, part = b"%d" % command.number("number"), b"%d" % command.number("part", 0)
+        body = pack([b"values", number, part, b"last", pack_values(values)])
+        at = self.follower.received_position
+        self._receive(ev.LeaderBytes(seal(FrameKind.VERIFY, 3, at, self.now_ms, 0, body)))
+
+    def do_rewound(self, command: Command) -> None:
+        self._receive(ev.RewindEnded())
 
     def do_getack(self, command: Command) -> None:
         self._receive(ev.GetackReceived(command.number("position")))

@@ -13,6 +13,8 @@ WORLDS: dict[str, Callable[[], World]] = {
     "leader": LeaderWorld,
     "follower": FollowerWorld,
     "full_sync": PairWorld,
+    "rewind": FollowerWorld,
+    "rewind_leader": LeaderWorld,
 }
 
 

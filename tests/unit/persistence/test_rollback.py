@@ -85,7 +85,7 @@ def file(tmp_path: Path) -> str:
         TRANSACTION[:half],
         TRANSACTION[half:],
         command(b"SELECT", b"5") + LONG,
-        command(b"FLUSHDB"),
+        command(b"PUBLISH", b"channel", b"no write") + command(b"FLUSHDB"),
     )
     return written(tmp_path, backlog, len(BEFORE))
 

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from replication.events import FailoverRequested
+from replication.follower import FollowerState
 from replication.handover import HandoverState
 from replication.history import HistoryMark
 from tests.scenarios.miniature import World
@@ -172,6 +173,59 @@ def test_whatever_breaks_all_end_equal(seed: int) -> None:
             assert node.follower.connected
             assert node.leader.backlog.end == leader.leader.backlog.end
             assert node.follower.stats.histories_diverged == 0
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_leaders_that_part_end_equal_and_nothing_is_lost_in_silence(seed: int) -> None:
+    """A follower is promoted while its leader, cut off, writes on; again and again, with cuts and
+    damage in between. Nobody needs a full sync, and what is gone was given up in the open."""
+    draw = random.Random(seed)
+    world = World("abc")
+    nodes = list(world.nodes.values())
+    leader = nodes[0]
+    for node in nodes[1:]:
+        node.follow(leader)
+    world.run(300)
+    written: set[bytes] = set()
+    for _ in range(60):
+        roll = draw.random()
+        if roll < 0.4:
+            written.add(value := b"value %d" % len(written))
+            assert leader.add(value)
+        elif roll < 0.5 and world.wires:
+            draw.choice(world.wires).cut()
+        elif roll < 0.6 and world.wires:
+            wire = draw.choice(world.wires)
+            if wire.follower.follower.state is FollowerState.STREAM:
+                wire.flip_bit = draw.randrange(10_000)
+        elif roll < 0.7:
+            successor = draw.choice([node for node in nodes if node is not leader])
+            if successor.dirty or not successor.follower.connected:
+                continue
+            successor.promote()
+            for node in (leader, successor) * draw.randrange(4):
+                written.add(value := b"value %d" % len(written))
+                assert node.add(value)
+            for node in nodes:
+                if node is not successor:
+                    node.follow(successor)
+            leader = successor
+        else:
+            for _ in range(draw.randrange(9)):
+                world.step()
+            world.advance(draw.choice([100, 1000]))
+    for wire in world.wires:
+        wire.flip_bit = None
+    world.run(20_000)
+    assert written.issuperset(leader.values)
+    for node in nodes:
+        assert sorted(node.values) == sorted(leader.values), (seed, node.name, world.log[-20:])
+        if node is not leader:
+            assert node.follower.connected, (seed, node.name, world.log[-20:])
+            assert node.leader.backlog.mark == leader.leader.backlog.mark
+    given_up = {value for node in nodes for value in node.discarded}
+    assert written - set(leader.values) <= given_up
+    assert sum(node.follower.stats.full_syncs for node in nodes) == 2, (seed, world.log[-40:])
 
 
 def test_a_follower_that_is_rebuilt_drops_who_follows_it() -> None:
