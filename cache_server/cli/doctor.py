@@ -435,6 +435,17 @@ def _copied_node(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _rollback_refused(facts: Facts) -> Iterator[Finding]:
+    for one in facts.nodes:
+        if one.info.get("last_rollback_status") == "err":
+            yield Finding(
+                "rollback-refused",
+                f"{one.place} cannot put its discarded writes aside, so it does not rejoin",
+                "make room in its data folder; or give them up: CONFIG SET replication-rollback-"
+                "files no",
+            )
+
+
 def _far_behind(facts: Facts) -> Iterator[Finding]:
     offsets = [_number(one.info, "master_repl_offset") for one in facts.nodes if one.leads]
     for one in facts.nodes:
@@ -470,6 +481,7 @@ RULES: tuple[Rule, ...] = (
     _no_leader,
     _no_lease,
     _followers_broken,
+    _rollback_refused,
     _nobody_promotable,
     _no_followers,
     _min_in_sync,

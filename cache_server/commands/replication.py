@@ -154,7 +154,7 @@ def role_command(ctx: Any, args: list[bytes]) -> Any:
             if p.online
         ]
         return [b"master", leader.backlog.end, followers]
-    state = ROLE_WORDS[follower.state].encode()
+    state = b"sync" if follower.rewind.active else ROLE_WORDS[follower.state].encode()
     position = follower.position if follower.connected else -1
     return [b"slave", follower.host.encode(), follower.port, state, position]
 

@@ -9,8 +9,9 @@ Everything here may run in a thread: it looks at bytes that nobody changes and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cache_server.commands.table import Command
 from cache_server.commands.touched_keys import Key, UntraceableError, find_row, touched_keys
@@ -26,6 +27,8 @@ from replication.history import HistoryMark
 
 #: How far before the fork the database selected there is looked for, in bytes.
 SELECT_SEARCH_BYTES = 1024 * 1024
+#: Places at which a command is looked for, where the tail's beginning is lost.
+ATTEMPTS_MAX = 1000
 
 
 @dataclass
@@ -75,6 +78,11 @@ class _Scan:
             self.tail.groups.append(self._group)
             self._group = []
 
+    @property
+    def complete(self) -> bool:
+        """Whether what was read ends where a command does."""
+        return self._stream.at_boundary
+
     def finish(self, database: int, database_at_end: int, databases: int) -> Tail:
         """The tail, once it is known (or not) which database was selected at its beginning."""
         tail = self.tail
@@ -112,25 +120,49 @@ def scan_tail(
     commands: Mapping[bytes, Command], source: Source, database_at_end: int, databases: int
 ) -> Tail | None:
     """Reads the whole of it; None where no command can be made out."""
-    frames, start, mark = source.frames, source.start, source.mark
+    frames = source.frames
     if not frames:
-        return Tail(start, mark, database=database_at_end)
+        return Tail(source.start, source.mark, database=database_at_end)
     database = source.database
     if database == UNKNOWN_DB and source.before:
         database = last_selected(source.before)
-    for skipped, sealed in enumerate(frames):
-        if sealed[HEADER_BYTES : HEADER_BYTES + 1] == b"*":
-            scan = _Scan(commands, start, mark)
-            try:
-                for each in frames[skipped:]:
-                    scan.take(each)
-                return scan.finish(database, database_at_end, databases)
-            except DamageError:
-                pass  # it was in the middle of a command after all
-        start += len(sealed) - HEADER_BYTES
-        mark = HistoryMark(parse_header(sealed).history, mark.base)
-        database = UNKNOWN_DB
+    for skipped, skip in islice(_beginnings(frames), ATTEMPTS_MAX):
+        rest = frames[skipped:]
+        start, mark = _advanced(source, skipped, skip)
+        if skip:
+            rest = [reseal_tail(rest[0], skip), *rest[1:]]
+        scan = _Scan(commands, start, mark)
+        try:
+            for each in rest:
+                scan.take(each)
+        except DamageError:
+            continue  # it was in the middle of a command after all
+        if scan.complete:
+            known = start == source.start
+            return scan.finish(database if known else UNKNOWN_DB, database_at_end, databases)
     return None
+
+
+def _beginnings(frames: list[bytes]) -> Iterator[tuple[int, int]]:
+    """Where a command may begin: the number of a frame, and a place in its body."""
+    for number, sealed in enumerate(frames):
+        body = sealed[HEADER_BYTES:]
+        if body.startswith(b"*"):
+            yield number, 0
+        at = body.find(b"\r\n*")
+        while at >= 0:
+            yield number, at + 2
+            at = body.find(b"\r\n*", at + 2)
+
+
+def _advanced(source: Source, skipped: int, skip: int) -> tuple[int, HistoryMark]:
+    """The position, and the history checksum there, at a place in a frame of the source."""
+    start = source.start + sum(len(each) - HEADER_BYTES for each in source.frames[:skipped])
+    before = source.mark.checksum
+    if skipped:
+        before = parse_header(source.frames[skipped - 1]).history
+    head = source.frames[skipped][HEADER_BYTES : HEADER_BYTES + skip]
+    return start + skip, HistoryMark(history_checksum(head, before), source.mark.base)
 
 
 def last_selected(bodies: list[bytes]) -> int:

@@ -212,11 +212,16 @@ class Rewinding:
         return [files.folder.path(one.name) for one in files.folder.manifest.increments]
 
     def _was_prepared(self, action: act.PrepareRewind, done: Any) -> None:
-        if self._wanted is not action:
+        if self._wanted is not action or done.cancelled():
             return
         self._wanted = None
-        prepared: Prepared = done.result()
-        self._prepared = prepared
+        error = done.exception()
+        if error is not None:
+            log.error("The tail cannot be put aside", exc_info=error)
+            self._prepared = Prepared(failure=f"the tail cannot be put aside: {error!r}")
+        else:
+            self._prepared = done.result()
+        prepared = self._prepared
         self.replicator._follow(
             ev.RewindPrepared(prepared.mark, prepared.refusal, prepared.failure)
         )

@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from cache_server.disk import Disk
 from cache_server.errors import InputError
 from cache_server.persistence.log_chain import Chain
 from cache_server.persistence.log_codec import (
@@ -28,8 +30,15 @@ from cache_server.persistence.log_codec import (
     encode_place,
 )
 from cache_server.persistence.manifest import parse_manifest
+from cache_server.persistence.rollback import (
+    Discarded,
+    RollbackHeader,
+    RollbackReader,
+    encode_header,
+)
 from cache_server.persistence.snapshot_codec import dump_value, restore_value
 from replication.checksum import crc32c, crc64_redis
+from replication.constants import NO_REPLID
 from replication.frames import HEADER_BYTES, FrameError, FrameKind, FrameReader, seal
 from replication.full_sync import SnapshotError, SnapshotReceiver
 from replication.intake import StreamIntake
@@ -269,7 +278,47 @@ def _check_value(data: bytes, sample: bytes) -> bool:
     return True
 
 
+# -- rollback files ------------------------------------------------------------------------------
+
+
+class _OneFile(Disk):
+    """A disk with one file, in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, path: str) -> Any:
+        return BytesIO(self._data)
+
+
+def _rollback() -> bytes:
+    bodies = [encode_command([b"SELECT", b"1"]), BODIES[1], BODIES[1]]
+    end = sum(map(len, bodies))
+    header = RollbackHeader("c" * 40, 0, 0, end, 0, 2, 1000, "leader:6379")
+    place = Place("c" * 40, NO_REPLID, -1, 1, 0, 0, 0, 0, "")
+    data, digest, position = encode_header(header) + encode_place(place), 0, 0
+    for body in bodies:
+        digest = crc64_redis(body, digest)
+        data += encode_group([seal(FrameKind.STREAM, 1, position, 2, digest, body)])
+        position += len(body)
+    return data
+
+
+def _check_rollback(data: bytes, sample: bytes) -> bool:
+    """What is read is a beginning of what was discarded, and all of it where no error is told."""
+    whole = list(RollbackReader(_OneFile(sample), "sample").commands())
+    found: list[Discarded] = []
+    try:
+        found.extend(RollbackReader(_OneFile(data), "data").commands())
+    except InputError:
+        assert found == whole[: len(found)]
+        return False
+    assert found == whole
+    return True
+
+
 TARGETS = {
+    "rollback": Target([_rollback()], _check_rollback),
     "frames": Target([_STREAM], _check_frames),
     "intake": Target([_STREAM], _check_intake),
     "forged": Target([_STREAM], _check_forged, _forged),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ pytestmark = pytest.mark.integration
 
 FAST = ["repl-diskless-sync-delay 0", 'save ""', "repl-ping-replica-period 1"]
 WRITES = 10_000
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Waits for it, also on a busy machine."""
+    return wait_for(condition, what, 60)
 
 
 @pytest.fixture
@@ -68,14 +73,14 @@ def pair(nodes: Any, *lines: str) -> tuple[Process, Process]:
     client = leader.client()
     client.set("counter", 5)
     client.rpush("list", *range(10))
-    wait_for(lambda: follower.client().llen("list") == 10, "the follower to catch up")
+    until(lambda: follower.client().llen("list") == 10, "the follower to catch up")
     return leader, follower
 
 
 def diverge(leader: Process, follower: Process) -> list[list[bytes]]:
     """Cuts the follower off for good and writes on; returns what was written."""
     follower.client().replicaof("127.0.0.1", free_port())
-    wait_for(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
+    until(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
     written: list[list[bytes]] = []
     pipe = leader.client().pipeline(transaction=False)
     for at in range(WRITES - 3):
@@ -98,8 +103,8 @@ def test_the_old_leader_rewinds_without_a_full_sync(nodes: Any) -> None:
     new.set("tail:1", "of the new leader")
     new.copy("tail:1", "copied")
     leader.client().replicaof("127.0.0.1", follower.port)
-    wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
-    wait_for(lambda: same(leader, follower), "the data to be the same")
+    until(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
+    until(lambda: same(leader, follower), "the data to be the same")
     assert new.info("stats")["sync_full"] == 0
     assert new.info("stats")["sync_partial_ok"] == 1
     found = discarded(leader)
@@ -108,7 +113,7 @@ def test_the_old_leader_rewinds_without_a_full_sync(nodes: Any) -> None:
     assert leader.client().get("counter") == "6"
     assert leader.client().get("tail:2") is None
     new.incr("counter")
-    wait_for(lambda: leader.client().get("counter") == "7", "the stream to go on")
+    until(lambda: leader.client().get("counter") == "7", "the stream to go on")
     assert same(leader, follower)
     replays(leader, follower)
 
@@ -141,11 +146,11 @@ def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> No
     follower.client().incr("counter")
     leader.start()
     leader.client().replicaof("127.0.0.1", follower.port)
-    wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
-    wait_for(lambda: same(leader, follower), "the data to be the same")
+    until(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
+    until(lambda: same(leader, follower), "the data to be the same")
     assert follower.info("stats")["sync_full"] == 0
     assert [one.words for one in discarded(leader)] == written
-    wait_for(
+    until(
         lambda: leader.info("persistence")["aof_rewrite_in_progress"] == 0,
         "the log to be that of the new history",
     )
@@ -153,7 +158,7 @@ def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> No
     leader.start()
     leader.client().replicaof("127.0.0.1", follower.port)
     follower.client().incr("counter")
-    wait_for(lambda: leader.client().get("counter") == "7", "the stream to go on")
+    until(lambda: leader.client().get("counter") == "7", "the stream to go on")
     assert same(leader, follower)
     assert follower.info("stats")["sync_full"] == 0
     assert len(list(leader.folder.glob("rollback-*.aof"))) == 1
@@ -162,7 +167,7 @@ def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> No
 def part(leader: Process, follower: Process, tail: list[tuple[Any, ...]]) -> None:
     """The leader, cut off from its follower, runs `tail`; the follower leads meanwhile."""
     follower.client().replicaof("127.0.0.1", free_port())
-    wait_for(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
+    until(lambda: leader.info()["connected_slaves"] == 0, "the link to be gone")
     follower.client().replicaof("NO", "ONE")
     pipe = leader.client().pipeline(transaction=False)
     for words in tail:
@@ -175,12 +180,12 @@ def test_a_tail_longer_than_the_backlog_comes_from_the_log_or_is_kept_in_part(no
     tail = [("SET", f"tail:{at}", "x" * 1000) for at in range(200)]
     with_log, heir = pair(nodes, "appendonly yes", "repl-backlog-size 16kb")
     part(with_log, heir, tail)
-    wait_for(lambda: link_up(with_log) and same(with_log, heir), "the rewind, out of the log")
+    until(lambda: link_up(with_log) and same(with_log, heir), "the rewind, out of the log")
     assert heir.info("stats")["sync_full"] == 0
     assert [one.words[1].decode() for one in discarded(with_log)] == [key for _, key, _ in tail]
     without, heir = pair(nodes, "repl-backlog-size 16kb")
     part(without, heir, tail)
-    wait_for(lambda: link_up(without) and same(without, heir), "the full sync")
+    until(lambda: link_up(without) and same(without, heir), "the full sync")
     assert heir.info("stats")["sync_full"] == 1
     found = [one.words[1].decode() for one in discarded(without)]
     assert 0 < len(found) < len(tail)
@@ -196,11 +201,11 @@ def test_what_cannot_be_rewound_is_kept_and_what_cannot_be_kept_is_not_given_up(
     leader.client().config_set("dir", str(leader.folder / "gone"))
     (leader.folder / "gone").rmdir()
     part(leader, follower, [("SET", "k", "1"), ("FLUSHALL",)])
-    wait_for(lambda: leader.info().get("last_rollback_status") == "err", "the refusal to be told")
+    until(lambda: leader.info().get("last_rollback_status") == "err", "the refusal to be told")
     assert leader.info()["master_link_status"] == "down"
     assert follower.info("stats")["sync_full"] == 0
     (leader.folder / "gone").mkdir()
-    wait_for(lambda: link_up(leader) and same(leader, follower), "the full sync")
+    until(lambda: link_up(leader) and same(leader, follower), "the full sync")
     assert follower.info("stats")["sync_full"] == 1
     assert leader.info()["last_rollback_status"] == "ok"
     path = leader.info()["last_rollback_file"]
@@ -220,9 +225,9 @@ def test_a_leader_replaced_by_sentinels_rewinds_by_itself(tmp_path: Path) -> Non
         leader.kill()
         follower.send(signal.SIGCONT)
         new = cluster.wait_for_new_leader(leader.port, 60)
-        wait_for(lambda: new.client().set("of the new leader", 1), "the new leader to write", 60)
+        until(lambda: new.client().set("of the new leader", 1), "the new leader to write")
         leader.start()
-        wait_for(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}", 60)
+        until(lambda: link_up(leader), f"the old leader to rewind: {leader.log()}")
         assert new.info("stats")["sync_full"] == 0
         # The client may have written some of them twice.
         given_up = {one.words[1].decode() for one in discarded(leader)}
@@ -230,5 +235,5 @@ def test_a_leader_replaced_by_sentinels_rewinds_by_itself(tmp_path: Path) -> Non
         missing = written.difference(new.client().keys("tail:*"))
         assert missing
         assert missing <= given_up <= written
-        wait_for(lambda: leader.client().get("of the new leader") == "1", "the stream")
+        until(lambda: leader.client().get("of the new leader") == "1", "the stream")
         assert set(leader.client().keys()) == set(new.client().keys())

@@ -129,6 +129,7 @@ BROKEN = [
     ("durability-differs", at("nodes", 2, "config", durability="in-sync")),
     ("masterauth-missing", at("nodes", 2, "config", requirepass="secret", masterauth="")),
     ("clock", at("nodes", 1, "clock_ms", value=-90_000.0)),
+    ("rollback-refused", at("nodes", 1, "info", last_rollback_status="err")),
     ("copied-state", at("nodes", 1, "info", lease_node_id="a")),
     ("far-behind", at("nodes", 0, "info", master_repl_offset=1 << 30)),
 ]

@@ -229,6 +229,16 @@ def test_a_tail_that_begins_within_a_command_begins_with_the_next() -> None:
     assert tail.mark == backlog.mark_at(len(LONG))
 
 
+def test_a_tail_whose_frames_all_begin_within_commands_begins_within_one() -> None:
+    trap = command(b"SET", b"trap", b"x\r\n*1\r\n$4\r\nPING\r\n")
+    whole = trap + command(b"SET", b"a", b"1") + command(b"INCR", b"n")
+    backlog = stream(whole[:20], whole[20:])
+    tail = scanned(backlog, 20)
+    assert tail.start == len(trap)
+    assert tail.commands == 2
+    assert tail.mark == backlog.mark_at(len(trap))
+
+
 def test_the_log_on_disk_gives_the_tail_from_within_a_group(tmp_path: Path) -> None:
     backlog = stream(BEFORE + command(b"SET", b"a", b"1"), LONG, command(b"INCR", b"n"))
     mark = backlog.mark_at(0)

@@ -206,9 +206,9 @@ def test_leaders_that_part_end_equal_and_nothing_is_lost_in_silence(seed: int) -
             for node in (leader, successor) * draw.randrange(4):
                 written.add(value := b"value %d" % len(written))
                 assert node.add(value)
-            for node in nodes:
-                if node is not successor:
-                    node.follow(successor)
+            (third,) = (node for node in nodes if node not in (leader, successor))
+            leader.follow(successor)
+            third.follow(draw.choice([successor, leader]))
             leader = successor
         else:
             for _ in range(draw.randrange(9)):
