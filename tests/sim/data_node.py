@@ -191,6 +191,10 @@ class DataNode(Process):
         """Whether there is a register."""
         return self.lease.register[0] >= 0
 
+    def unconfirmed_ms(self) -> float:
+        """For how long no majority of sentinels has stood behind this node."""
+        return self.lease.unconfirmed_ms(self.clock())
+
     def want(self, wanted: tuple[int, tuple[str, ...]] | None) -> None:
         """The in-sync set that the register is asked for."""
         self.lease.want = wanted
