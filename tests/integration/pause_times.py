@@ -53,14 +53,21 @@ class Writer(threading.Thread):
         places = [("127.0.0.1", one.port) for one in cluster.sentinels]
         options: dict[str, Any] = {"socket_timeout": 2, "protocol": 2}
         options["retry"] = Retry(NoBackoff(), 0)
-        sentinel = Sentinel(places, sentinel_kwargs=dict(options), **options)  # type: ignore[no-untyped-call]
-        self.client = sentinel.master_for(cluster.name, **options)
+        self.sentinel = Sentinel(places, sentinel_kwargs=dict(options), **options)  # type: ignore[no-untyped-call]
+        self.client = self.sentinel.master_for(cluster.name, **options)
         self.number = number
         self.keys: list[str] = []
         self.acknowledged_s: list[float] = []
         self.stopping = threading.Event()
 
     def run(self) -> None:
+        try:
+            self._write()
+        finally:
+            for client in (self.client, *self.sentinel.sentinels):
+                client.connection_pool.disconnect()
+
+    def _write(self) -> None:
         count = 0
         while not self.stopping.is_set():
             key = f"{self.number}:{count}"
@@ -168,8 +175,8 @@ def order(cluster: Cluster, way: str, turn: int, leader: Process) -> None:
             "cachectl failover",
         )
     elif turn % 2:
-        with contextlib.suppress(redis.ConnectionError):
-            leader.client(socket_timeout=30).shutdown()
+        with leader.client(socket_timeout=30) as client, contextlib.suppress(redis.ConnectionError):
+            client.shutdown()
     else:
         leader.send(signal.SIGTERM)
 
@@ -221,7 +228,7 @@ def measure(cluster: Cluster, way: str, rounds: int) -> Pauses:
         for one in threads:
             one.stopping.set()
         for one in threads:
-            one.join(10)
+            one.join(30)
     client = cluster.by_port(cluster.leader_port()).client()
     for writer in writers:
         found.written += len(writer.keys)
