@@ -16,7 +16,9 @@ from cache_server.commands.table import Command
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import NOTIFY_STRING
 from cache_server.structures import hyperloglog as registers
-from cache_server.structures.hyperloglog import CorruptedError
+from cache_server.structures.hyperloglog import CorruptedError, has_header
+from cache_server.structures.hyperloglog import add as add_element
+from cache_server.structures.hyperloglog import invalidate as forget_count
 from cache_server.wire.replies import OK, Status
 
 _NO_HYPERLOGLOG = b"WRONGTYPE Key is not a valid HyperLogLog string value."
@@ -33,7 +35,7 @@ def _checked(value: Any) -> bytearray:
     kind = type(value)
     if kind is not bytes and kind is not bytearray:
         raise CommandError(_NO_HYPERLOGLOG if kind is int else _WRONG_TYPE)
-    if not registers.has_header(value):
+    if not has_header(value):
         raise CommandError(_NO_HYPERLOGLOG)
     return value if kind is bytearray else bytearray(value)
 
@@ -61,12 +63,12 @@ def pfadd_command(ctx: Any, args: list[bytes]) -> int:
     bytes_max = ctx.config.hll_sparse_max_bytes
     try:
         for index in range(2, len(args)):
-            updated += registers.add(data, args[index], bytes_max)
+            updated += add_element(data, args[index], bytes_max)
     except CorruptedError:
         raise CommandError(_CORRUPTED) from None
     if not updated:
         return 0
-    registers.invalidate(data)
+    forget_count(data)
     db.changed(key, NOTIFY_STRING, b"pfadd", updated)
     return 1
 
@@ -126,7 +128,7 @@ def pfmerge_command(ctx: Any, args: list[bytes]) -> Any:
     if dense:
         registers.to_dense(data)
     registers.raise_all(data, union, ctx.config.hll_sparse_max_bytes)
-    registers.invalidate(data)
+    forget_count(data)
     db.changed(target, NOTIFY_STRING, b"pfadd")
     return OK
 
@@ -178,8 +180,8 @@ def _test_estimates(rng: Random, bytes_max: int) -> None:
     checkpoint = 1
     for number in range(1, _TEST_ELEMENTS + 1):
         element = (number ^ seed).to_bytes(8, "little")
-        registers.add(dense, element, bytes_max)
-        registers.add(sparse, element, bytes_max)
+        add_element(dense, element, bytes_max)
+        add_element(sparse, element, bytes_max)
         if number != checkpoint:
             continue
         if number < bytes_max // 2 and sparse[4] != registers.SPARSE:

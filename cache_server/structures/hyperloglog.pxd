@@ -37,6 +37,7 @@ cdef _append_run(bytearray parts, int value, Py_ssize_t run)
 @cython.locals(looked_at=int, opcode=int, second=int, run=int)
 cdef _join(bytearray data, Py_ssize_t at)
 cpdef invalidate(bytearray data)
+cpdef bint has_header(data) except *
 cpdef cached_count(bytearray data)
 cpdef count(bytearray data)
 @cython.locals(counts="int[::1]", index=Py_ssize_t, value=int)
