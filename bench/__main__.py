@@ -9,8 +9,9 @@ server's CPU time per request (from the scheduler's own accounting) and its rati
     ratio        ours / redis-server's cpu: below 1 is cheaper
 
 Then SET on a server with a log and on one with two followers, and what applying it costs one of
-them; start-up from a snapshot and a log; memory per key for a million small keys; the time from
-killing a leader to the first write that its successor accepts.
+them; start-up from a snapshot and a log; memory per key for a million small keys; a full sync
+under 50,000 writes a second; the time from killing a leader to the first write that its successor
+accepts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from rich.table import Table
 
 from bench.cases import CASES, DEFAULTS, Case, fill
 from bench.failover import kill_to_first_write
+from bench.full_sync import compare
 from bench.processes import Process, free_port
 
 WAYS = {
@@ -251,6 +253,7 @@ def main(
     pipelines: Annotated[str, typer.Option(help="pipeline depths")] = "1,16",
     ways: Annotated[bool, typer.Option(help="measure SET with a log, with followers")] = True,
     memory: Annotated[bool, typer.Option(help="measure memory per key")] = True,
+    full_sync: Annotated[int, typer.Option(help="rounds of full syncs under writes")] = 1,
     failover: Annotated[bool, typer.Option(help="measure kill to first write")] = True,
 ) -> None:
     """Runs the comparison and prints the tables."""
@@ -286,6 +289,8 @@ def main(
                     each = memory_per_key(server, words)
                     server.close()
                     console.print(f"memory, {name}: {each:.0f} bytes a small {kind}")
+        if full_sync:
+            console.print(compare(lines, scratch / "full_sync", full_sync))
         if failover:
             seconds = kill_to_first_write(scratch / "failover")
             console.print(f"leader killed to first accepted write: {seconds:.2f} s")

@@ -120,6 +120,11 @@ class PullSnapshot(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class FeedLater(Action):
+    """Say `FeedDue` in a later turn of the loop: somebody can be sent more of a snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
 class AbortSnapshot(Action):
     """Nobody needs this snapshot any more, or it has been read to its end."""
 
@@ -287,6 +292,11 @@ class LoadChunk(Action):
     """The next verified bytes of the snapshot."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyHeldLater(Action):
+    """Say `HeldDue` in a later turn of the loop: others are to have theirs before it."""
 
 
 @dataclass(frozen=True, slots=True)

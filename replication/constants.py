@@ -31,6 +31,52 @@ SNAPSHOT_CHUNK_BYTES: Final = 64 * KIB
 """Size of snapshot chunk the shell should aim at: large enough that header and checksum vanish,
 small enough that producing one does not delay other clients by more than a millisecond."""
 
+SYNC_WINDOW_BYTES: Final = 2 * MIB
+"""Most bytes of a snapshot sent ahead of what the follower has verified: what a wire of 100 ms
+holds at 20 MB/s. More would be kept in case a chunk comes damaged, and stand before the stream in
+the buffers of a slow link."""
+
+SYNC_ACK_BYTES: Final = 256 * KIB
+"""How often a follower says how far it is: an eighth of the window, so that it never closes for
+lack of an answer."""
+
+SYNC_LOG_MEMORY_BYTES_MAX: Final = 4 * MIB
+"""Snapshot chunks that a leader keeps in memory for one pass: a window. What slower followers have
+yet to get beyond that, and what writes made it read early, is kept in a file."""
+
+SYNC_HELD_MEMORY_BYTES: Final = 16 * MIB
+"""The stream that a follower holds in memory while it loads a snapshot; the rest is in a file."""
+
+SYNC_HELD_MEMORY_BYTES_MAX: Final = 64 * MIB
+"""What it holds in memory where it cannot write that file, before it tells the leader to wait."""
+
+SYNC_HELD_BYTES_MAX: Final = 16 * 1024 * MIB
+"""What it holds altogether before it tells the leader to wait: hours of a busy stream."""
+
+SYNC_HELD_PIECE_BYTES: Final = 32 * KIB
+"""What of it is applied in one turn of the loop: below a thousand commands, a few milliseconds."""
+
+SYNC_CATCH_UP_BYTES: Final = 8 * MIB
+"""What a leader keeps of the stream that it has sent, beyond its backlog's size, while a follower
+catches up after a full sync: what may be in the buffers of a slow link and come damaged."""
+
+SYNC_PATIENCE: Final = 10
+"""How many times REPAIR_INTERVAL_MS a follower waits in a full sync before it asks once more for
+what came damaged: the link is full then, and it comes behind all that is in the buffers."""
+
+SYNC_FEED_CHUNKS: Final = 4
+"""Chunks sent to one link in one turn of the loop, where they have only to be read."""
+
+SYNC_EARLY_BYTES: Final = 1 * MIB
+"""What writes may have made a snapshot read early before that is put aside as chunks."""
+
+SYNC_FOLLOWERS_MAX: Final = 8
+"""Followers that are sent a snapshot at a time; others wait their turn. Each costs the leader a
+copy of every chunk, so this bounds for how long a turn of the loop delays clients."""
+
+SYNC_LOG_INTERVAL_MS: Final = 5_000
+"""How often both sides log how far a full sync is."""
+
 SEND_BYTES_MAX: Final = 1 * MIB
 """Most stream bytes handed to one link in one action, so that a lagging follower does not copy
 the whole backlog into its socket buffer at once."""

@@ -104,10 +104,38 @@ class SnapshotSpooled(Event):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChunk(Event):
-    """The next bytes of a snapshot, in answer to one `PullSnapshot`."""
+    """The next bytes of a snapshot, in answer to one `PullSnapshot`, or because writes made them
+    due early and they are not to be kept by their maker. `share` of the snapshot has been read."""
 
     snapshot: int
     data: bytes
+    asked: bool = True
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedDue(Event):
+    """In answer to `FeedLater`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedReceived(Event):
+    """`REPLCONF SYNCED bytes STREAM position ROOM 0|1`: a follower has verified so much of its
+    snapshot and of the stream behind it, and can or cannot hold more of that."""
+
+    link: int
+    snapshot_bytes: int
+    position: int
+    room: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResendSnapshotReceived(Event):
+    """`REPLCONF RESEND-SNAPSHOT start END end`: likewise, bytes of its snapshot came damaged."""
+
+    link: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +252,11 @@ class KeysWanted(Event):
 @dataclass(frozen=True, slots=True)
 class RewindEnded(Event):
     """No key is dirty any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDue(Event):
+    """In answer to `ApplyHeldLater`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@
   being put aside, then we ask for what follows the fork (`rewind.py`).
 - LOADING: a snapshot arrives beside the data that is still served. COMMITTING: it is complete and
   takes the old data's place, or is refused. STREAM: bytes are verified, applied, relayed.
+- A leader of ours sends the stream meanwhile too (`sync_intake.py`): it is held, and applied piece
+  by piece in STREAM, in turns of their own, before what comes then.
 
 What is verified is not yet applied: the shell executes whole commands and tells how far it got
 (`StreamApplied`). Only then do the bytes enter our backlog, as the leader sealed them, and count
@@ -46,16 +48,19 @@ from replication.constants import (
     POSITION_MAX,
     RECONNECT_INTERVAL_MS,
     RECONNECT_JITTER_MS,
+    SYNC_HELD_MEMORY_BYTES,
 )
 from replication.forks import encode_lineage, read_fork
 from replication.frames import Frame, FrameError, FrameKind, FrameReader, reseal_head
 from replication.frames import parse as parse_frame
 from replication.full_sync import SnapshotError, SnapshotReceiver
+from replication.held_log import HeldLog, Overflow
 from replication.history import History, HistoryMark, is_replid
 from replication.intake import HistoryMismatchError, StreamIntake
 from replication.questions import ComparedSide
 from replication.rewind import RewindSide
 from replication.settings import FollowerSettings
+from replication.sync_intake import SyncIntake, held_frames, hold
 
 
 class FollowerState(enum.Enum):
@@ -139,6 +144,8 @@ class Follower:
     history: History
     backlog: Backlog
     settings: FollowerSettings
+    new_overflow: Callable[[], Overflow | None] = lambda: None
+    """A place for what is held of the stream during a full sync and is not to be in memory."""
     resumable: bool = False
     """Whether history and backlog describe the data set, so that PSYNC may ask to go on."""
     wall_offset_ms: int = 0
@@ -148,13 +155,20 @@ class Follower:
     stats: FollowerStats = field(default_factory=FollowerStats)
     framed: bool = False
     """Whether this link carries frames."""
+    interleaved: bool = False
+    """Whether the stream comes between the chunks of a snapshot."""
     heard_ms: int = 0
     down_since_ms: int | None = None
     lag_ms: int = 0
     """The age of what was applied last, when it was applied, by the leader's timestamp."""
     leader_timestamp_ms: int = 0
     """When the leader wrote what was last applied, by its clock."""
-    snapshot: SnapshotReceiver | None = None
+    snapshot: SnapshotReceiver | SyncIntake | None = None
+    held: HeldLog | None = None
+    """What came of the stream with the snapshot and has yet to be applied, in STREAM."""
+    _handed: int = 0
+    _lost: str = ""
+    """Why the link ended before what is held was applied."""
     rewind: RewindSide = field(default_factory=RewindSide)
     _position: int = 0
     _received: int = 0
@@ -180,6 +194,7 @@ class Follower:
     _acked_ms: int = 0
     _ack_due: bool = False
     _kept_alive_ms: int = 0
+    _room_told: bool = True
 
     # driving
 
@@ -207,9 +222,8 @@ class Follower:
             again = self.rewind.ask_again(now_ms)
             if again is not None:
                 self._do(act.SendToLeader(_command(b"REPLCONF", b"VALUES", again)))
-        elif state in _SYNCING and now_ms - self._kept_alive_ms >= KEEPALIVE_INTERVAL_MS:
-            self._kept_alive_ms = now_ms
-            self._do(act.SendToLeader(b"\n"))
+        elif state in _SYNCING:
+            self._tick_sync(now_ms)
 
     def take_actions(self) -> list[Action]:
         """Hands over what is to be done, in order, and forgets it."""
@@ -284,7 +298,7 @@ class Follower:
             return
         self.heard_ms = now_ms
         self._line = b""
-        self.framed = False
+        self.framed = self.interleaved = False
         self._offer = None
         self._asked_sync = False
         self._reader = None
@@ -299,9 +313,14 @@ class Follower:
     def _on_link_closed(self, event: ev.LeaderLinkClosed, now_ms: int) -> None:
         if self.state not in _LINKED:
             return
+        reason = f"the connection was lost {event.reason}".rstrip()
         if self.state is _S.STREAM:
             self._log(LogLevel.NOTICE, "Connection with master lost.")
-        self._fail(f"the connection was lost {event.reason}".rstrip(), now_ms)
+            if self.held is not None:
+                # What came with the snapshot would have to come again, and the snapshot with it.
+                self._lost = reason
+                return
+        self._fail(reason, now_ms)
 
     def _fail(self, reason: str, now_ms: int, *, at_once: bool = False) -> None:
         """Drops the link, keeps what was applied, and tries again."""
@@ -335,6 +354,10 @@ class Follower:
             self._cut_pending()
             self._do(act.StreamReset())
         self.snapshot = None
+        if self.held is not None:
+            self.held.clear()
+            self.held = None
+        self._lost = ""
         self._reader = None
         self._intake = None
         self._applying = 0
@@ -358,7 +381,7 @@ class Follower:
         elif self.state is _S.LOADING:
             self._take_snapshot(event.data, now_ms)
         elif self.state is _S.COMMITTING:
-            self._held += event.data
+            self._take_behind(event.data, now_ms)
         elif self.state is _S.PREPARING:
             self._fail("the leader spoke out of turn", now_ms)
 
@@ -399,7 +422,7 @@ class Follower:
             self._replies_due.append("ip-address")
         capabilities = [b"capa", b"eof", b"capa", b"psync2"]
         if settings.frames_offered:
-            capabilities += [b"capa", b"frames"]
+            capabilities += [b"capa", b"frames", b"capa", b"interleaved"]
         sent.append(_command(b"REPLCONF", *capabilities))
         self._replies_due.append("capa")
         self._become(_S.CONFIGURING)
@@ -416,7 +439,8 @@ class Follower:
                 f"(Non critical) Master does not understand REPLCONF {asked}: {text}",
             )
         elif asked == "capa" and self.settings.frames_offered:
-            if text == f"+OK frames {FRAMES_VERSION}":
+            if text in (_GRANTED, _GRANTED + " interleaved"):
+                self.interleaved = text != _GRANTED
                 self._do(act.SendToLeader(self._frames_request()))
                 self._replies_due.append("frames")
             elif text != "+OK":
@@ -659,28 +683,94 @@ class Follower:
 
     def _begin_loading(self, replid: str, position: int, now_ms: int) -> None:
         self._new_replid, self._new_position = replid, position
-        self._reader = FrameReader() if self.framed else None
-        self.snapshot = SnapshotReceiver(self._reader)
+        offer = self._offer
+        if offer is None:
+            self.snapshot = SnapshotReceiver()
+        else:
+            self._reader = FrameReader()
+            held = HeldLog(SYNC_HELD_MEMORY_BYTES, self.new_overflow())
+            self.snapshot = SyncIntake(self._reader, position, offer.mark.checksum, held)
         self._kept_alive_ms = now_ms
+        self._room_told = True
         self._become(_S.LOADING)
         self._do(act.LoadBegin(replid, max(position, 0)))
 
     def _take_snapshot(self, data: bytes, now_ms: int) -> None:
-        assert self.snapshot is not None
+        snapshot = self.snapshot
+        assert snapshot is not None
         try:
-            chunks = self.snapshot.feed(data)
+            if isinstance(snapshot, SyncIntake):
+                chunks = self._take_interleaved(snapshot, data, now_ms)
+            else:
+                chunks = snapshot.feed(data)
         except (FrameError, SnapshotError) as error:
-            self.stats.snapshots_rejected += 1
-            if isinstance(error, FrameError):
-                self.stats.frames_rejected += 1
-            self._fail(f"the snapshot was refused: {error}", now_ms)
+            self._refuse_snapshot(error, now_ms)
             return
         for chunk in chunks:
             self._do(act.LoadChunk(chunk))
-        if self.snapshot.finished:
-            self._held = b"" if self._reader is not None else self.snapshot.rest
+        if snapshot.finished:
+            self._held = b"" if isinstance(snapshot, SyncIntake) else snapshot.rest
             self._become(_S.COMMITTING)
             self._do(act.LoadCommit())
+
+    def _refuse_snapshot(self, error: Exception, now_ms: int) -> None:
+        self.stats.snapshots_rejected += 1
+        self._fail(f"the snapshot was refused: {error}", now_ms)
+
+    def _take_interleaved(self, snapshot: SyncIntake, data: bytes, now_ms: int) -> list[bytes]:
+        """Raises `SnapshotError` or `FrameError`."""
+        before = (snapshot.damaged, snapshot.repaired, snapshot.repaired_bytes)
+        try:
+            chunks = snapshot.feed(data)
+        finally:
+            self._count(snapshot, before)
+        self._ask_again_in_sync(snapshot, now_ms)
+        if snapshot.ack_due() or snapshot.room != self._room_told:
+            self._tell_synced(snapshot)
+        return chunks
+
+    def _take_behind(self, data: bytes, now_ms: int) -> None:
+        """What comes while the new data set takes its place."""
+        if not isinstance(self.snapshot, SyncIntake):
+            self._held += data
+            return
+        try:
+            self._take_interleaved(self.snapshot, data, now_ms)
+        except (FrameError, SnapshotError) as error:
+            self._refuse_snapshot(error, now_ms)
+
+    def _tick_sync(self, now_ms: int) -> None:
+        """Asks again for what did not come, and says once a second that we are there."""
+        snapshot = self.snapshot
+        if isinstance(snapshot, SyncIntake):
+            try:
+                self._ask_again_in_sync(snapshot, now_ms, by_clock=True)
+            except (FrameError, SnapshotError) as error:
+                self._refuse_snapshot(error, now_ms)
+                return
+        if now_ms - self._kept_alive_ms < KEEPALIVE_INTERVAL_MS:
+            return
+        self._kept_alive_ms = now_ms
+        if isinstance(snapshot, SyncIntake) and self.interleaved:
+            snapshot.ack_due(by_clock=True)
+            self._tell_synced(snapshot)
+        else:
+            self._do(act.SendToLeader(b"\n"))
+
+    def _tell_synced(self, snapshot: SyncIntake) -> None:
+        """How far the snapshot and the stream have come, and whether we can hold more of it."""
+        if not self.interleaved:
+            return
+        room = self._room_told = snapshot.room
+        words = [b"REPLCONF", b"SYNCED", b"%d" % snapshot.received_bytes]
+        words += [b"STREAM", b"%d" % snapshot.stream.received, b"ROOM", b"%d" % room]
+        self._do(act.SendToLeader(_command(*words)))
+
+    def _ask_again_in_sync(
+        self, snapshot: SyncIntake, now_ms: int, *, by_clock: bool = False
+    ) -> None:
+        for of_snapshot, start, end in snapshot.ranges_due(now_ms, by_clock=by_clock):
+            self._ask_for(start, end, of_snapshot=of_snapshot)
 
     def _on_loaded(self, event: ev.SnapshotLoaded, now_ms: int) -> None:
         if self.state is not _S.COMMITTING:
@@ -696,8 +786,17 @@ class Follower:
         self.stats.full_syncs += 1
         self._do(act.RecordHistory())
         self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync: Finished with success")
-        self.snapshot = None
+        snapshot, self.snapshot = self.snapshot, None
         self._enter_stream(position, now_ms)
+        if isinstance(snapshot, SyncIntake):
+            self._intake = snapshot.stream
+            self._received = snapshot.stream.received
+            self._handed = position
+            if snapshot.held:
+                self.held = snapshot.held
+                self._do(act.ApplyHeldLater())
+            else:
+                snapshot.stream.patience = 1
         self._ack(position, now_ms)
         held, self._held = self._held, b""
         self._take_stream(held, now_ms)
@@ -745,15 +844,39 @@ class Follower:
         self._received = intake.received
         if intake.missing:
             self._ask_again(intake, now_ms)
+        if self.held is not None:
+            hold(self.held, frames)
+            return
         self._use(frames, intake)
         if not self._applying:
             self._refuse_if_due(now_ms)
+
+    def _on_held_due(self, event: ev.HeldDue, now_ms: int) -> None:
+        """Has the next piece applied of what came with the snapshot."""
+        held, intake = self.held, self._intake
+        if held is None or intake is None:
+            return
+        try:
+            frames = held_frames(held)
+        except (OSError, FrameError) as error:
+            self._fail(f"the stream held during the full sync cannot be used: {error}", now_ms)
+            return
+        self._use(frames, intake)
+        if held:
+            self._do(act.ApplyHeldLater())
+        else:
+            self.held = None
+            intake.patience = 1
+            self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync: caught up with the stream")
+            if self._lost:
+                self._fail(self._lost, now_ms, at_once=True)
 
     def _use(self, frames: list[Frame], intake: StreamIntake) -> None:
         """Has the stream applied, and what stands between its frames done in its place."""
         bodies: list[bytes] = []
         for frame in frames:
             if frame.kind is FrameKind.STREAM:
+                self._handed = frame.end
                 self._pending.append(frame)
                 bodies.append(frame.body)
                 continue
@@ -781,7 +904,7 @@ class Follower:
             self._fail(f"a full synchronization is needed: {event.reason}", now_ms, at_once=True)
             self.resumable = False
 
-    def _count(self, intake: StreamIntake, before: tuple[int, int, int]) -> None:
+    def _count(self, intake: StreamIntake | SyncIntake, before: tuple[int, int, int]) -> None:
         damaged, repaired, repaired_bytes = before
         self.stats.frames_rejected += intake.damaged - damaged
         self.stats.frames_repaired += intake.repaired - repaired
@@ -790,16 +913,23 @@ class Follower:
     def _ask_again(self, intake: StreamIntake, now_ms: int, *, by_clock: bool = False) -> None:
         """Asks for what came damaged, and for nothing else."""
         for start, end in intake.ranges_due(now_ms, by_clock=by_clock):
-            to = "" if end < 0 else f" to {end}"
-            self._log(
-                LogLevel.WARNING,
-                f"Damage in the stream from the master: asking again for bytes from {start}{to}",
-            )
-            words = (b"REPLCONF", b"RESEND", b"%d" % start, b"END", b"%d" % end)
-            self._do(act.SendToLeader(_command(*words)))
+            self._ask_for(start, end)
+
+    def _ask_for(self, start: int, end: int, *, of_snapshot: bool = False) -> None:
+        to = "" if end < 0 else f" to {end}"
+        what = "snapshot" if of_snapshot else "stream"
+        self._log(
+            LogLevel.WARNING,
+            f"Damage in the {what} from the master: asking again for bytes from {start}{to}",
+        )
+        name = b"RESEND-SNAPSHOT" if of_snapshot else b"RESEND"
+        words = (b"REPLCONF", name, b"%d" % start, b"END", b"%d" % end)
+        self._do(act.SendToLeader(_command(*words)))
 
     def _refuse_if_due(self, now_ms: int) -> None:
         """Gives up the link for what cannot be mended, once all before it has been applied."""
+        if self.held is not None:
+            return
         refusal = None if self._intake is None else self._intake.refusal
         if isinstance(refusal, HistoryMismatchError):
             self._diverged(refusal.theirs, refusal.ours, now_ms)
@@ -896,7 +1026,8 @@ class Follower:
             assert self.backlog.active
             assert self.backlog.end <= self._position <= self._received
             pending = sum(len(frame.body) for frame in self._pending) + len(self._pending_raw)
-            assert self.backlog.end + pending == self._received
+            received = self._received if self.held is None else self._handed
+            assert self.backlog.end + pending == received
         else:
             assert not self._pending
             assert not self._pending_raw
@@ -915,6 +1046,8 @@ def _offset(text: str) -> int | None:
         return None
     return int(text) if int(text) <= POSITION_MAX else None
 
+
+_GRANTED: Final = f"+OK frames {FRAMES_VERSION}"
 
 _TIMEOUT_TEXTS: Final = {
     _S.DIALLING: "Timeout connecting to the MASTER...",
@@ -943,6 +1076,7 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
     ev.StreamUnreadable: Follower._on_unreadable,
     ev.DataCompared: Follower._on_compared,
     ev.RebuildWanted: Follower._on_rebuild,
+    ev.HeldDue: Follower._on_held_due,
     ev.GetackReceived: Follower._on_getack,
     ev.RewindPrepared: Follower._on_prepared,
     ev.KeysWanted: Follower._on_wanted,

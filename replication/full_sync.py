@@ -1,24 +1,25 @@
 """Full sync: one snapshot from a leader to the followers that need it.
 
-Sending side, `SnapshotPass`: the data set is read once and each chunk goes to every follower that
-was waiting when the pass began. The slowest reader sets the pace: a chunk is asked for only while
-nobody is paused, so a slow follower costs no memory.
+Sending side, `SnapshotPass`: the data set is read once and each chunk is sealed once, for every
+follower that was waiting when the pass began (`snapshot_feed.py` says when who is sent what).
 
-    WAITING (spooled only) --length known--> SENDING --> DONE
+    SPOOLING (with a known length only) --length known--> SENDING --all read--> DONE
        any of the two --> FAILED
 
-Receiving side, `SnapshotReceiver`: takes any of three envelopes and hands on the bytes in it.
+It goes in one of three envelopes. The receiving side of the first is `sync_intake.py`, of the
+others `SnapshotReceiver`.
 
     framed   SNAPSHOT frames, each with the digest of everything so far, then one SNAPSHOT_END
     length   `$<bytes>\\r\\n` and that many bytes
     mark     `$EOF:<40 bytes>\\r\\n`, bytes, and the same 40 bytes
 
-Invariants: bytes come out once, in order, and for the framed envelope verified; `finished` is set
-only when the end was seen. In the mark envelope the last 40 bytes read are held back, since they
+Invariants: bytes come out once, in order; `finished` is set only when the end was seen. In
+the mark envelope the last 40 bytes read are held back, since they
 may be the mark; the leader sends nothing behind it until we acknowledge.
 """
 
 import enum
+from bisect import bisect_right
 from typing import Final
 
 from replication.actions import SnapshotParts
@@ -27,8 +28,10 @@ from replication.constants import (
     EOF_MARK_LENGTH,
     HANDSHAKE_LINE_BYTES_MAX,
     SNAPSHOT_LENGTH_BYTES_MAX,
+    SYNC_LOG_MEMORY_BYTES_MAX,
 )
-from replication.frames import FrameError, FrameKind, FrameReader, seal
+from replication.frames import FrameKind, seal
+from replication.held_log import HeldLog
 
 
 class SnapshotError(ValueError):
@@ -56,6 +59,8 @@ class SnapshotPass:
     """One reading of the data set, for the followers in `links`."""
 
     __slots__ = (
+        "_starts",
+        "chunks",
         "digest",
         "eof_mark",
         "epoch",
@@ -63,8 +68,9 @@ class SnapshotPass:
         "links",
         "parts",
         "position",
+        "produced_bytes",
         "pulling",
-        "sent_bytes",
+        "share",
         "snapshot",
         "spooled",
         "state",
@@ -79,6 +85,7 @@ class SnapshotPass:
         spooled: bool,
         eof_mark: str,
         parts: SnapshotParts = SnapshotParts.ALL,
+        chunks: HeldLog | None = None,
     ) -> None:
         assert len(eof_mark) == EOF_MARK_LENGTH
         self.parts = parts
@@ -87,19 +94,24 @@ class SnapshotPass:
         self.epoch = epoch
         self.spooled = spooled
         self.eof_mark = eof_mark
+        self.chunks = HeldLog(SYNC_LOG_MEMORY_BYTES_MAX) if chunks is None else chunks
+        """Sealed, from the first that somebody may still need."""
         self.state = PassState.SPOOLING if spooled else PassState.SENDING
         self.links: set[int] = set()
         self.length_bytes: int | None = None
-        self.sent_bytes = 0
+        self.produced_bytes = 0
+        self.share = 0.0
+        """How much of the data has been read, 0 to 1."""
         self.digest = 0
         self.pulling = False
         """Whether a chunk has been asked for and not yet come."""
+        self._starts = [0]
 
     @property
     def transferring(self) -> bool:
         """Whether it is a finished snapshot that is being sent; one that is made while it is sent
         is still being made, which is what Redis's INFO calls it."""
-        return self.spooled and self.state is PassState.SENDING
+        return self.state is PassState.DONE or (self.spooled and self.state is PassState.SENDING)
 
     def become(self, state: PassState) -> None:
         """Takes an edge of the table; any other raises `AssertionError`."""
@@ -119,58 +131,65 @@ class SnapshotPass:
             return b"$%d\r\n" % self.length_bytes
         return b"$EOF:%s\r\n" % self.eof_mark.encode()
 
-    def take_chunk(self, data: bytes, now_ms: int) -> bytes:
-        """Counts a chunk and returns it as a frame."""
+    def take_chunk(self, data: bytes, now_ms: int) -> None:
+        """Seals a chunk behind the others."""
         assert self.state is PassState.SENDING
-        self.pulling = False
-        start = self.sent_bytes
+        start = self.produced_bytes
         self.digest = crc64_redis(data, self.digest)
-        self.sent_bytes += len(data)
-        assert self.length_bytes is None or self.sent_bytes <= self.length_bytes
-        return seal(FrameKind.SNAPSHOT, self.epoch, start, now_ms, self.digest, data)
+        self.produced_bytes += len(data)
+        assert self.length_bytes is None or self.produced_bytes <= self.length_bytes
+        self._starts.append(self.produced_bytes)
+        self.chunks.append(seal(FrameKind.SNAPSHOT, self.epoch, start, now_ms, self.digest, data))
 
-    def keepalive(self, now_ms: int) -> bytes:
-        """A frame without body, for a framed reader that waits for a slower one."""
-        return seal(FrameKind.SNAPSHOT, self.epoch, self.sent_bytes, now_ms, self.digest, b"")
+    def end_of(self, number: int) -> int:
+        """Where the chunks before that number end."""
+        return self._starts[number]
+
+    def number_at(self, position: int) -> int:
+        """The number of the chunk that begins at a position, or in which it is."""
+        return bisect_right(self._starts, position) - 1
+
+    def share_of(self, sent_bytes: int) -> float:
+        """How much of the data these bytes are, 0 to 1."""
+        return self.share * sent_bytes / max(1, self.produced_bytes)
+
+    def keepalive(self, sent_bytes: int, digest: int, now_ms: int) -> bytes:
+        """A frame without body, for a framed reader that has had so much and waits."""
+        return seal(FrameKind.SNAPSHOT, self.epoch, sent_bytes, now_ms, digest, b"")
 
     def finish(self) -> None:
         """The last chunk has been taken."""
-        assert self.length_bytes is None or self.sent_bytes == self.length_bytes
+        assert self.length_bytes is None or self.produced_bytes == self.length_bytes
         self.pulling = False
+        self.share = 1.0
         self.become(PassState.DONE)
 
     def envelope_tail(self, now_ms: int, *, framed: bool) -> bytes:
         """What goes behind the last chunk."""
         if framed:
             end = FrameKind.SNAPSHOT_END
-            return seal(end, self.epoch, self.sent_bytes, now_ms, self.digest, b"")
+            return seal(end, self.epoch, self.produced_bytes, now_ms, self.digest, b"")
         return b"" if self.spooled else self.eof_mark.encode()
 
 
 class SnapshotReceiver:
     """Unwraps one snapshot. Feed until `finished`; then `rest` is what came behind it.
 
-    With a `reader` the envelope is framed and further frames are the reader's to give. `feed`
-    raises `SnapshotError` or `FrameError`; the snapshot is lost then, and the old data stays.
-    """
+    `feed` raises `SnapshotError`; the snapshot is lost then, and the old data stays."""
 
     __slots__ = (
-        "_digest",
         "_head_done",
         "_held",
         "_mark",
-        "_reader",
         "finished",
         "received_bytes",
         "total_bytes",
     )
 
-    def __init__(self, reader: FrameReader | None) -> None:
-        self._reader = reader
+    def __init__(self) -> None:
         self._held = b""
         self._mark = b""
-        self._head_done = reader is not None
-        self._digest = 0
+        self._head_done = False
         self.received_bytes = 0
         self.total_bytes: int | None = None
         self.finished = False
@@ -184,8 +203,6 @@ class SnapshotReceiver:
     def feed(self, data: bytes) -> list[bytes]:
         """Takes bytes from the link; returns the snapshot bytes that they complete."""
         assert not self.finished
-        if self._reader is not None:
-            return self._feed_frames(self._reader, data)
         data = self._held + data
         self._held = b""
         if not self._head_done:
@@ -194,31 +211,6 @@ class SnapshotReceiver:
                 self._held = data
                 return []
         return self._take_length(data) if not self._mark else self._take_mark(data)
-
-    def _feed_frames(self, reader: FrameReader, data: bytes) -> list[bytes]:
-        reader.feed(data)
-        if self.received_bytes == 0:
-            reader.skip_newlines()
-        chunks = []
-        while not self.finished:
-            frame = reader.next_frame()
-            if frame is None:
-                break
-            if frame.kind is FrameKind.STREAM:
-                raise SnapshotError("a stream frame came before the snapshot's end")
-            if frame.start != self.received_bytes:
-                raise SnapshotError(
-                    f"a chunk for byte {frame.start} came where {self.received_bytes} was next"
-                )
-            self._digest = crc64_redis(frame.body, self._digest)
-            if frame.history != self._digest:
-                raise SnapshotError(f"the digest at byte {frame.end} disagrees")
-            self.received_bytes = frame.end
-            if frame.kind is FrameKind.SNAPSHOT_END:
-                self.finished = True
-            if frame.body:
-                chunks.append(frame.body)
-        return chunks
 
     def _take_head(self, data: bytes) -> bytes:
         data = data.lstrip(b"\n")
@@ -269,7 +261,6 @@ def _length_of(line: bytes) -> int:
 
 __all__ = [
     "PASS_EDGES",
-    "FrameError",
     "PassState",
     "SnapshotError",
     "SnapshotPass",

@@ -37,6 +37,9 @@ END_UNKNOWN: Final = -1
 """In a range: everything sent so far."""
 
 
+_OF_SNAPSHOT: Final = (FrameKind.SNAPSHOT, FrameKind.SNAPSHOT_END)
+
+
 class HistoryMismatchError(Exception):
     """A sound frame of another history than ours."""
 
@@ -47,7 +50,8 @@ class HistoryMismatchError(Exception):
 
 
 class StreamIntake:
-    """One link's. `position` and `checksum` say where the stream goes on."""
+    """One link's. `position` and `checksum` say where the stream goes on, or with `of_snapshot`
+    the snapshot, whose chunks are checked and asked for again in the same way."""
 
     __slots__ = (
         "_asked",
@@ -58,19 +62,34 @@ class StreamIntake:
         "_expected",
         "_held",
         "_held_bytes",
+        "_kind",
+        "_other",
         "_patches",
         "_reader",
         "_searched",
+        "_suspect",
+        "behind_snapshot",
         "checksum",
         "damaged",
+        "patience",
         "received",
         "refusal",
         "repaired",
         "repaired_bytes",
     )
 
-    def __init__(self, reader: FrameReader, position: int, checksum: int) -> None:
+    def __init__(
+        self, reader: FrameReader, position: int, checksum: int, *, of_snapshot: bool = False
+    ) -> None:
         self._reader = reader
+        self._kind = FrameKind.SNAPSHOT if of_snapshot else FrameKind.STREAM
+        self._other = FrameKind.SNAPSHOT_END if of_snapshot else FrameKind.VERIFY
+        self._suspect = False
+        self.behind_snapshot = False
+        """Whether chunks that were sent twice may still come, and mean nothing."""
+        self.patience = 1
+        """How many times longer than usual to wait before asking once more: on a link that is full
+        what was asked for comes behind everything that has been sent already."""
         self.received = position
         self.checksum = checksum
         self.refusal: Exception | None = None
@@ -94,7 +113,12 @@ class StreamIntake:
     @property
     def missing(self) -> bool:
         """Whether frames are held because something before them is missing."""
-        return bool(self._held) or self._reader.searching or self._expected > self.received
+        return (
+            bool(self._held)
+            or self._reader.searching
+            or self._suspect
+            or self._expected > self.received
+        )
 
     def feed(self, data: bytes) -> list[Frame]:
         """Takes bytes from the link; returns the frames that can be used now, in sequence."""
@@ -106,22 +130,39 @@ class StreamIntake:
         while self.refusal is None:
             try:
                 frame = reader.next_frame()
-                if frame is None:
-                    break
-                self._take(frame, given)
-            except BodyDamageError as error:
-                self.damaged += 1
-                header = error.header
-                if header.kind is FrameKind.STREAM and header.start >= self._expected:
-                    self._expected = header.start + header.body_bytes
-            except HistoryMismatchError as error:
-                self.refusal = error
             except FrameError as error:
-                self.damaged += 1
-                self._searched = True
-                if not reader.searching:
-                    self.refusal = error
+                self.damage(error)
+                continue
+            if frame is None:
+                break
+            self.take(frame, given)
         return given
+
+    def take(self, frame: Frame, given: list[Frame]) -> None:
+        """Takes one frame; adds to `given` what can be used now."""
+        try:
+            self._take(frame, given)
+        except HistoryMismatchError as error:
+            self.refusal = error
+        except FrameError as error:
+            self.damage(error)
+
+    def damage(self, error: FrameError) -> None:
+        """A frame did not come, for this reason."""
+        self.damaged += 1
+        if isinstance(error, BodyDamageError):
+            header = error.header
+            if header.kind is self._kind and header.start >= self._expected:
+                self._expected = header.start + header.body_bytes
+            return
+        self._searched = True
+        if not self._reader.searching:
+            self.refusal = error
+
+    def suspect(self) -> None:
+        """Behind a damaged header something is missing, here or in what shares the link: it is
+        asked for without an end, until the next frame in sequence shows that nothing is."""
+        self._searched = self._suspect = True
 
     def ranges_due(self, now_ms: int, *, by_clock: bool = False) -> list[tuple[int, int]]:
         """The missing ranges to ask for now: the new ones, and by the clock those that did not
@@ -129,13 +170,15 @@ class StreamIntake:
         if not self.missing or self.refusal is not None:
             return []
         if self._asked_at != self.received:
-            self._asked_at, self._asked, self._attempts = self.received, [], 0
+            self._asked_at, self._attempts = self.received, 0
+            self._asked = [each for each in self._asked if each[0] >= self.received]
         wanted = self._missing_ranges(open_ended=by_clock)
         fresh = [each for each in wanted if each not in self._asked]
         if by_clock:
-            if now_ms - self._asked_ms < REPAIR_INTERVAL_MS:
+            if now_ms - self._asked_ms < REPAIR_INTERVAL_MS * self.patience:
                 return []
-            self._attempts += 1
+            if self._held or self._reader.searching or self._expected > self.received:
+                self._attempts += 1
             fresh = wanted
         if self._attempts > REPAIR_ATTEMPTS_MAX:
             self.refusal = FrameError(f"what was damaged at {self.received} did not come again")
@@ -155,13 +198,20 @@ class StreamIntake:
         if self._expected > at:
             ranges.append((at, self._expected))
             at = self._expected
-        if open_ended and self._reader.searching:
+        if open_ended and (self._reader.searching or self._suspect):
             ranges.append((at, END_UNKNOWN))
         return ranges
 
     def _take(self, frame: Frame, given: list[Frame]) -> None:
-        if frame.kind in _SNAPSHOT_KINDS or (frame.kind is _STREAM and not frame.body):
-            raise FrameError(f"a {frame.kind.name} frame of {len(frame.body)} bytes in the stream")
+        kind = frame.kind
+        if kind is not self._kind and kind is not self._other:
+            if self.behind_snapshot and kind in _OF_SNAPSHOT:
+                return
+            raise FrameError(f"a {kind.name} frame came among {self._kind.name} frames")
+        if kind is FrameKind.STREAM and not frame.body:
+            raise FrameError("a STREAM frame of 0 bytes")
+        if frame.start >= self._expected:
+            self._suspect = False
         if frame.start == self._expected == self.received and not self._held:
             self._give(frame, given)
             self._expected = self.received
@@ -171,7 +221,7 @@ class StreamIntake:
                 raise FrameError(f"a frame for {frame.start} came where {self._expected} was next")
             self._hold(frame)
             self._held.append(frame)
-            self._expected = max(self._expected, _end(frame))
+            self._expected = max(self._expected, self._end(frame))
         elif self._fills(frame):
             self._hold(frame)
             self._patches[frame.start] = frame
@@ -182,7 +232,11 @@ class StreamIntake:
     def _fills(self, frame: Frame) -> bool:
         """Whether a frame brings what is missing, and has not come already."""
         fresh = frame.start not in self._patches
-        return fresh and frame.kind is _STREAM and frame.end > self.received
+        return fresh and frame.kind is self._kind and frame.end > self.received
+
+    def _end(self, frame: Frame) -> int:
+        """Where the next frame begins: one that is no part of the bytes takes no room in them."""
+        return frame.end if frame.kind is self._kind else frame.start
 
     def _hold(self, frame: Frame) -> None:
         self._held_bytes += len(frame.sealed)
@@ -195,7 +249,7 @@ class StreamIntake:
             if frame is None:
                 while (
                     self._held
-                    and _end(self._held[0]) <= self.received
+                    and self._end(self._held[0]) <= self.received
                     and (self._held[0].start < self.received)
                 ):
                     self._held_bytes -= len(self._held.popleft().sealed)
@@ -214,7 +268,7 @@ class StreamIntake:
     def _give(self, frame: Frame, given: list[Frame]) -> None:
         if frame.epoch < self._epoch:
             raise FrameError(f"epoch {frame.epoch} after epoch {self._epoch}")
-        if frame.kind is _STREAM:
+        if frame.kind is self._kind:
             ours = history_checksum(frame.body, self.checksum)
             if frame.history != ours:
                 if self._searched:
@@ -224,12 +278,3 @@ class StreamIntake:
             self.received = frame.end
         self._epoch = frame.epoch
         given.append(frame)
-
-
-_STREAM: Final = FrameKind.STREAM
-_SNAPSHOT_KINDS: Final = frozenset({FrameKind.SNAPSHOT, FrameKind.SNAPSHOT_END})
-
-
-def _end(frame: Frame) -> int:
-    """Where the stream is behind a frame: one that is no part of it takes no room in it."""
-    return frame.end if frame.kind is _STREAM else frame.start

@@ -40,17 +40,19 @@ from replication.constants import (
 )
 from replication.forks import common_point, decode_lineage
 from replication.frames import FrameError, FrameKind, seal
-from replication.full_sync import PassState, SnapshotPass
 from replication.handover import Handover, HandoverState
+from replication.held_log import Overflow
 from replication.history import History, HistoryMark
 from replication.progress import INFO_STATES, Progress, ProgressState
 from replication.settings import LeaderSettings
+from replication.snapshot_feed import SnapshotFeed
 
 STREAM_PING: Final = b"*1\r\n$4\r\nPING\r\n"
 STREAM_GETACK: Final = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
 
 OK: Final = b"+OK\r\n"
 OK_FRAMES: Final = b"+OK frames %d\r\n" % FRAMES_VERSION
+OK_INTERLEAVED: Final = b"+OK frames %d interleaved\r\n" % FRAMES_VERSION
 
 
 @dataclass(slots=True)
@@ -95,10 +97,12 @@ class Leader:
     """By link; those in HANDSHAKE included."""
     stats: LeaderStats = field(default_factory=LeaderStats)
     handover: Handover = field(default_factory=Handover)
-    snapshot_pass: SnapshotPass | None = None
+    feed: SnapshotFeed = field(init=False)
+    """The full syncs that it gives."""
+    new_overflow: Callable[[], Overflow | None] = lambda: None
+    """A place for snapshot chunks that are not to be in memory."""
     _actions: list[Action] = field(default_factory=list)
     _waiters: dict[int, _Waiter] = field(default_factory=dict)
-    _snapshot_count: int = 0
     _getack_due: bool = False
     _pump_wanted: bool = False
     _pumped_end: int = 0
@@ -106,6 +110,9 @@ class Leader:
     _pinged_ms: int | None = None
     _keepalive_ms: int = 0
     _lonely_since_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        self.feed = SnapshotFeed(self)
 
     # driving
 
@@ -132,12 +139,12 @@ class Leader:
             if not self.backlog.start <= progress.sent_position <= end:
                 self._drop(progress, "what it was at has been replaced")
                 continue
-            if progress.online and (progress.sent_position < end or progress.control):
+            if progress.streams and (progress.sent_position < end or progress.control):
                 self._send_stream(progress, now_ms)
             elif not progress.online:
                 self._enforce_output_limit(progress, now_ms)
-            if progress.attached and (slowest is None or progress.sent_position < slowest):
-                slowest = progress.sent_position
+            if progress.attached and (slowest is None or progress.pin_position < slowest):
+                slowest = progress.pin_position
         self._pump_wanted = self._pump_wanted and self._anyone_can_be_sent()
         if self.backlog.pinned_position != slowest:
             self.backlog.pinned_position = slowest
@@ -149,7 +156,7 @@ class Leader:
         self._tick_followers(now_ms)
         self._tick_waiters(now_ms)
         self._tick_handover(now_ms)
-        self._start_pass_if_due(now_ms)
+        self.feed.tick(now_ms)
         self._tick_backlog(now_ms)
 
     def take_actions(self) -> list[Action]:
@@ -254,6 +261,10 @@ class Leader:
         for waiter in list(self._waiters):
             self._finish_waiter(waiter)
 
+    def give_up_pass(self, reason: str) -> None:
+        """Ends a full sync that still reads data not worth sending any more."""
+        self.feed.give_up(reason)
+
     def drop_all(self, reason: str) -> None:
         """Closes every attached link; they come back and ask where they can go on."""
         for progress in self.attached:
@@ -272,6 +283,8 @@ class Leader:
                 return
             if name.lower() == b"capa" and value.lower() == b"frames":
                 reply = OK_FRAMES
+        if reply is OK_FRAMES and progress.interleaves:
+            reply = OK_INTERLEAVED
         self._do(act.Reply(event.link, reply))
 
     def _take_option(self, progress: Progress, name: bytes, value: bytes) -> bytes | None:
@@ -279,6 +292,7 @@ class Leader:
             capability = value.lower()
             progress.can_eof |= capability == b"eof"
             progress.can_psync2 |= capability == b"psync2"
+            progress.interleaves |= capability == b"interleaved"
             return None
         if name == b"ip-address":
             if len(value) > 255:
@@ -319,7 +333,7 @@ class Leader:
         progress.address = event.address
         progress.acknowledges = False
         self._log(LogLevel.NOTICE, f"Replica {_name(progress)} asks for synchronization")
-        self._queue_full_sync(progress, now_ms)
+        self.feed.queue(progress, now_ms)
 
     def _on_psync(self, event: ev.PsyncReceived, now_ms: int) -> None:
         progress = self._progress(event.link)
@@ -342,7 +356,7 @@ class Leader:
             self._log(LogLevel.NOTICE, f"Partial resynchronization not accepted: {refusal}")
         else:
             self._log(LogLevel.NOTICE, f"Full resync requested by replica {_name(progress)}")
-        self._queue_full_sync(progress, now_ms)
+        self.feed.queue(progress, now_ms)
 
     def _take_over(self, event: ev.PsyncReceived, now_ms: int) -> bool:
         """Answers the FAILOVER request of our leader; True if we lead now."""
@@ -460,170 +474,6 @@ class Leader:
             line += f" {crc32c(line.encode()):08x}"
         return line.encode() + b"\r\n"
 
-    # full sync
-
-    def _queue_full_sync(self, progress: Progress, now_ms: int) -> None:
-        self.stats.sync_full += 1
-        progress.become(ProgressState.WAITING)
-        progress.waiting_since_ms = progress.heard_ms = now_ms
-        if not self.backlog.active:
-            self.history.restart(self.new_replid())
-            self.backlog.reset(self.backlog.end)
-            self.backlog.active = True
-            self._do(act.RecordHistory())
-            self._log(
-                LogLevel.NOTICE,
-                "Replication backlog created, my new replication IDs are"
-                f" '{self.history.replid}' and '{self.history.replid2}'",
-            )
-        self._start_pass_if_due(now_ms)
-        if progress.state is ProgressState.WAITING:
-            self._log(LogLevel.NOTICE, "Delay next BGSAVE for diskless SYNC")
-
-    def _start_pass_if_due(self, now_ms: int) -> None:
-        """Starts a pass for those who wait, or lets them join one that is still spooling."""
-        waiting = [p for p in self.followers.values() if p.state is ProgressState.WAITING]
-        if not waiting:
-            return
-        current = self.snapshot_pass
-        if current is not None:
-            if current.state is PassState.SPOOLING and self.backlog.covers(current.position):
-                for progress in waiting:
-                    if progress.parts == current.parts:
-                        self._join(current, progress, now_ms)
-            return
-        # One snapshot serves those who want the same of it; the others have the next one.
-        waiting = [p for p in waiting if p.parts == waiting[0].parts]
-        if not self.leading and not self.upstream_connected:
-            return
-        spooled = not self.settings.diskless or any(not (p.can_eof or p.framed) for p in waiting)
-        if not spooled and not self._diskless_is_due(waiting, now_ms):
-            return
-        self._begin_pass(waiting, spooled, now_ms)
-
-    def _diskless_is_due(self, waiting: list[Progress], now_ms: int) -> bool:
-        longest_ms = max(now_ms - p.waiting_since_ms for p in waiting)
-        count_max = self.settings.diskless_followers_max
-        return longest_ms >= self.settings.diskless_delay_ms or 0 < count_max <= len(waiting)
-
-    def _begin_pass(self, waiting: list[Progress], spooled: bool, now_ms: int) -> None:
-        self._snapshot_count += 1
-        current = SnapshotPass(
-            self._snapshot_count,
-            self.backlog.end,
-            self.history.epoch,
-            spooled=spooled,
-            eof_mark=self.new_replid(),
-            parts=waiting[0].parts,
-        )
-        self.snapshot_pass = current
-        target = "disk" if spooled else "replicas sockets"
-        self._log(LogLevel.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
-        self._do(act.StartSnapshot(current.snapshot, current.position, spooled, current.parts))
-        if self.leading:
-            self._do(act.ForceSelect())
-        for progress in waiting:
-            self._join(current, progress, now_ms)
-        if not spooled:
-            self._pull(current)
-
-    def _join(self, current: SnapshotPass, progress: Progress, now_ms: int) -> None:
-        progress.become(ProgressState.SNAPSHOT)
-        progress.sent_position = progress.acked_position = current.position
-        progress.sent_ms = progress.heard_ms = now_ms
-        current.links.add(progress.link)
-        if progress.acknowledges:
-            line = f"+FULLRESYNC {self.history.replid} {current.position}"
-            self._send(progress, self._reply_line(progress, line, current.position), now_ms)
-        if not current.spooled:
-            self._send(progress, current.envelope_head(framed=progress.framed), now_ms)
-        pinned = self.backlog.pinned_position
-        if pinned is None or current.position < pinned:
-            self.backlog.pinned_position = current.position
-
-    def _pull(self, current: SnapshotPass) -> None:
-        """Asks for the next chunk, unless one is on its way or somebody cannot take it."""
-        if current.pulling or current.state is not PassState.SENDING:
-            return
-        if any(self.followers[link].paused_since_ms is not None for link in current.links):
-            return
-        current.pulling = True
-        self._do(act.PullSnapshot(current.snapshot))
-
-    def _on_spooled(self, event: ev.SnapshotSpooled, now_ms: int) -> None:
-        current = self._pass(event.snapshot)
-        if current is None:
-            return
-        current.spooled_to(event.length_bytes)
-        for progress in self._members(current):
-            self._send(progress, current.envelope_head(framed=progress.framed), now_ms)
-        self._pull(current)
-
-    def _on_chunk(self, event: ev.SnapshotChunk, now_ms: int) -> None:
-        current = self._pass(event.snapshot)
-        if current is None:
-            return
-        framed = current.take_chunk(event.data, now_ms + self.wall_offset_ms)
-        for progress in self._members(current):
-            self._send(progress, framed if progress.framed else event.data, now_ms)
-        self._pull(current)
-
-    def _on_finished(self, event: ev.SnapshotFinished, now_ms: int) -> None:
-        current = self._pass(event.snapshot)
-        if current is None:
-            return
-        current.finish()
-        if not current.spooled:
-            count = len(current.links)
-            text = f"Diskless rdb transfer, done reading from pipe, {count} replicas still up."
-            self._log(LogLevel.NOTICE, text)
-        for progress in self._members(current):
-            wall_ms = now_ms + self.wall_offset_ms
-            self._send(progress, current.envelope_tail(wall_ms, framed=progress.framed), now_ms)
-            self._enter_stream(current, progress, now_ms)
-        self.snapshot_pass = None
-        self._do(act.AbortSnapshot(current.snapshot))
-        self._start_pass_if_due(now_ms)
-
-    def _enter_stream(self, current: SnapshotPass, progress: Progress, now_ms: int) -> None:
-        if progress.snapshot_only:
-            self._drop(progress, "RDB transfer completed, rdb only replica", flush=True)
-            return
-        progress.become(ProgressState.STREAM)
-        progress.heard_ms = now_ms
-        progress.stream_on_ack = not (current.spooled or progress.framed)
-        self._pump_wanted = True
-        self._log(LogLevel.NOTICE, f"Synchronization with replica {_name(progress)} succeeded")
-
-    def _on_failed(self, event: ev.SnapshotFailed, now_ms: int) -> None:
-        current = self._pass(event.snapshot)
-        if current is None:
-            return
-        self.stats.snapshots_failed += 1
-        current.become(PassState.FAILED)
-        self.snapshot_pass = None
-        self._log(LogLevel.WARNING, f"Snapshot for SYNC failed: {event.reason}")
-        for progress in self._members(current):
-            self._drop(progress, "the snapshot failed")
-        self._do(act.AbortSnapshot(current.snapshot))
-        self._start_pass_if_due(now_ms)
-
-    def _pass(self, snapshot: int) -> SnapshotPass | None:
-        current = self.snapshot_pass
-        return current if current is not None and current.snapshot == snapshot else None
-
-    def _members(self, current: SnapshotPass) -> list[Progress]:
-        return [self.followers[link] for link in sorted(current.links)]
-
-    def give_up_pass(self, reason: str) -> None:
-        """Ends a pass that still reads data not worth sending any more; its followers ask again.
-
-        One that has its file is sent to the end: the followers have most of it."""
-        current = self.snapshot_pass
-        if current is not None and not (current.spooled and current.state is PassState.SENDING):
-            for progress in self._members(current):
-                self._drop(progress, reason)
-
     # stream
 
     def send_control(self, link: int, body: bytes) -> None:
@@ -690,6 +540,8 @@ class Leader:
         if progress is None or not progress.attached:
             return
         progress.heard_ms = now_ms
+        if event.position <= self.backlog.end:
+            self.feed.on_ack(progress, now_ms)
         if event.position > self.backlog.end or not progress.online:
             return
         if not self._same_history(progress, event):
@@ -713,7 +565,7 @@ class Leader:
     def _on_resend(self, event: ev.ResendReceived, now_ms: int) -> None:
         """Sends a range again, out of order: the follower knows it by its positions."""
         progress = self.followers.get(event.link)
-        if progress is None or not progress.framed or not progress.online:
+        if progress is None or not progress.framed or not progress.streams:
             return
         progress.heard_ms = now_ms
         sent = progress.sent_position
@@ -759,9 +611,7 @@ class Leader:
             return
         progress.paused_since_ms = None
         self._pump_wanted = True
-        current = self.snapshot_pass
-        if current is not None and event.link in current.links:
-            self._pull(current)
+        self.feed.on_open(progress, now_ms)
 
     def _on_closed(self, event: ev.LinkClosed, now_ms: int) -> None:
         progress = self.followers.get(event.link)
@@ -892,7 +742,7 @@ class Leader:
             self._keepalive_ms = now_ms
         for progress in self.attached:
             if keepalive:
-                self._keep_alive(progress, now_ms)
+                self.feed.keep_alive(progress, now_ms)
             if progress.online:
                 if progress.paused_since_ms is not None or progress.stream_on_ack:
                     self._enforce_output_limit(progress, now_ms)
@@ -900,31 +750,13 @@ class Leader:
                 if progress.acknowledges and silent_ms > self.settings.timeout_ms:
                     self._drop_timed_out(progress, "streaming sync")
             elif progress.state is ProgressState.SNAPSHOT:
-                paused_ms = progress.paused_since_ms
-                if paused_ms is not None and now_ms - paused_ms > self.settings.timeout_ms:
+                quiet_ms = progress.heard_ms if progress.interleaves else progress.paused_since_ms
+                if quiet_ms is not None and now_ms - quiet_ms > self.settings.timeout_ms:
                     self._drop_timed_out(progress, "full sync")
-        current = self.snapshot_pass
-        if current is not None:
-            self._pull(current)
 
     def _drop_timed_out(self, progress: Progress, phase: str) -> None:
         self._log(LogLevel.WARNING, f"Disconnecting timedout replica ({phase}): {_name(progress)}")
         self._drop(progress, "timed out")
-
-    def _keep_alive(self, progress: Progress, now_ms: int) -> None:
-        """Tells a peer that waits for its snapshot that we have not forgotten it."""
-        current = self.snapshot_pass
-        if progress.state is ProgressState.WAITING:
-            self._send(progress, b"\n", now_ms)
-        elif progress.state is ProgressState.SNAPSHOT and current is not None:
-            if current.state is PassState.SPOOLING:
-                self._send(progress, b"\n", now_ms)
-            elif (
-                progress.framed
-                and progress.paused_since_ms is None
-                and now_ms - progress.sent_ms >= KEEPALIVE_INTERVAL_MS
-            ):
-                self._send(progress, current.keepalive(now_ms + self.wall_offset_ms), now_ms)
 
     def _tick_waiters(self, now_ms: int) -> None:
         for waiter, waiting in list(self._waiters.items()):
@@ -969,24 +801,12 @@ class Leader:
         progress.become(ProgressState.GONE)
         self._pump_wanted = True
         del self.followers[progress.link]
-        current = self.snapshot_pass
-        if current is None or progress.link not in current.links:
-            return
-        current.links.discard(progress.link)
-        if not current.links:
-            self.snapshot_pass = None
-            text = "Last replica of a snapshot dropped, ending it"
-            if not current.spooled:
-                text = "Diskless rdb transfer, last replica dropped, killing fork child (none)"
-            self._log(LogLevel.NOTICE, text)
-            self._do(act.AbortSnapshot(current.snapshot))
-        else:
-            self._pull(current)
+        self.feed.forget(progress)
 
     def _anyone_can_be_sent(self) -> bool:
         end = self.backlog.end
         return any(
-            p.online and (p.sent_position < end or bool(p.control)) and p.paused_since_ms is None
+            p.streams and (p.sent_position < end or bool(p.control)) and p.paused_since_ms is None
             for p in self.followers.values()
         )
 
@@ -1006,9 +826,7 @@ class Leader:
             if progress.state in (ProgressState.SNAPSHOT, ProgressState.STREAM):
                 assert start <= progress.sent_position <= end
                 assert progress.acked_position <= end
-        current = self.snapshot_pass
-        members = {p.link for p in self.attached if p.state is ProgressState.SNAPSHOT}
-        assert members == (set() if current is None else current.links)
+        self.feed.invariants()
         if not self.leading:
             assert self.handover.state is not HandoverState.DRAINING
 
@@ -1075,10 +893,13 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Leader, Any, int], None]]] = {
     ev.LinkPaused: Leader._on_paused,
     ev.LinkResumed: Leader._on_resumed,
     ev.LinkClosed: Leader._on_closed,
-    ev.SnapshotSpooled: Leader._on_spooled,
-    ev.SnapshotChunk: Leader._on_chunk,
-    ev.SnapshotFinished: Leader._on_finished,
-    ev.SnapshotFailed: Leader._on_failed,
+    ev.SnapshotSpooled: lambda leader, *told: leader.feed.on_spooled(*told),
+    ev.SnapshotChunk: lambda leader, *told: leader.feed.on_chunk(*told),
+    ev.SnapshotFinished: lambda leader, *told: leader.feed.on_finished(*told),
+    ev.SnapshotFailed: lambda leader, *told: leader.feed.on_failed(*told),
+    ev.FeedDue: lambda leader, *told: leader.feed.on_due(*told),
+    ev.SyncedReceived: lambda leader, *told: leader.feed.on_synced(*told),
+    ev.ResendSnapshotReceived: lambda leader, *told: leader.feed.on_resend(*told),
     ev.WaitStarted: Leader._on_wait,
     ev.WaitCancelled: Leader._on_wait_cancelled,
     ev.AcksWanted: Leader._on_acks_wanted,

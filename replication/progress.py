@@ -5,7 +5,8 @@
         +--PSYNC or SYNC, cannot--> WAITING --> SNAPSHOT --------+
 
 Any state ends in GONE. In SNAPSHOT and STREAM the follower is a cursor (`sent_position`) into the
-shared backlog; in SNAPSHOT it stands at the snapshot's position and does not move.
+shared backlog; in SNAPSHOT that stands at the snapshot's position and does not move, unless the
+follower takes the stream between the chunks.
 
 A stock follower that was sent a snapshot of unknown length cannot tell its end from the stream's
 beginning before it has looked at what it read, so nothing is sent until its first ACK
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from replication.actions import SnapshotParts
+from replication.constants import SYNC_CATCH_UP_BYTES
+from replication.full_sync import SnapshotPass
 from replication.history import HistoryMark
 
 
@@ -89,6 +92,23 @@ class Progress:
     paused_since_ms: int | None = None
     over_soft_limit_since_ms: int | None = None
     stream_on_ack: bool = False
+    interleaves: bool = False
+    """Whether it takes the stream between the chunks of a snapshot, and says how far it is."""
+    sync: SnapshotPass | None = None
+    """The pass that it is sent, in SNAPSHOT."""
+    chunk: int = 0
+    """The number of the chunk that it is sent next."""
+    snapshot_sent_bytes: int = 0
+    snapshot_acked_bytes: int = 0
+    snapshot_digest: int = 0
+    """The digest of the snapshot up to what it was sent."""
+    tail_sent: bool = False
+    received_position: int = 0
+    """How much of the stream it has verified, while it is sent a snapshot."""
+    catches_up_to: int = 0
+    """How much of the stream one of ours had been sent when its snapshot was loaded."""
+    room: bool = True
+    """Whether it can hold more of the stream meanwhile."""
     control: deque[tuple[int, bytes]] = field(default_factory=deque)
     """Bodies of VERIFY frames, each to be sent at its position of the stream."""
     options: dict[str, str] = field(default_factory=dict)
@@ -112,6 +132,30 @@ class Progress:
     def online(self) -> bool:
         """Whether it is reading the stream."""
         return self.state is ProgressState.STREAM
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is sent the stream: in STREAM, or between the chunks of its snapshot."""
+        return self.online or (self.sync is not None and self.interleaves and self.room)
+
+    @property
+    def pin_position(self) -> int:
+        """From where on it may still need the stream."""
+        if self.sync is not None and self.interleaves:
+            return min(self.sent_position, self.received_position)
+        if self.acked_position < self.catches_up_to:
+            return max(self.acked_position, self.sent_position - SYNC_CATCH_UP_BYTES)
+        return self.sent_position
+
+    def begin_sync(self, current: SnapshotPass, position: int) -> None:
+        """Is sent a pass from its first chunk."""
+        self.sync = current
+        self.interleaves = self.interleaves and self.framed
+        self.chunk = self.snapshot_sent_bytes = self.snapshot_acked_bytes = 0
+        self.snapshot_digest = 0
+        self.tail_sent = False
+        self.received_position = position
+        self.room = True
 
     def invariants(self) -> None:
         """Raises `AssertionError` where the positions contradict each other."""

@@ -87,6 +87,10 @@ def replconf_command(ctx: Any, args: list[bytes]) -> Any:
         if ctx.flags & states.FOLLOWER:
             _resend(ctx, args)
         return NO_REPLY
+    if name in (b"synced", b"resend-snapshot"):
+        if ctx.flags & states.FOLLOWER:
+            _syncing(ctx, args)
+        return NO_REPLY
     if name == b"verify":
         if ctx.flags & states.FOLLOWER:
             replication.verified(ctx, args[2])
@@ -115,6 +119,20 @@ def _acknowledged(ctx: Any, args: list[bytes]) -> None:
                 None if checksum is None else _digits(checksum, 16),
             )
         )
+
+
+def _syncing(ctx: Any, args: list[bytes]) -> None:
+    """REPLCONF SYNCED bytes STREAM position ROOM 0|1, and RESEND-SNAPSHOT start END end: one of
+    ours in a full sync. What makes no sense is passed over."""
+    numbers = [-1 if arg == b"-1" else _digits(arg, 10) for arg in args[2::2]]
+    if args[1].lower() == b"synced" and len(numbers) == 3:
+        done, position, room = numbers
+        if done is not None and position is not None and min(done, position) >= 0:
+            ctx.server.replication.tell(ev.SyncedReceived(ctx.id, done, position, room == 1))
+    elif len(numbers) == 2:
+        start, end = numbers
+        if start is not None and end is not None and start >= 0:
+            ctx.server.replication.tell(ev.ResendSnapshotReceived(ctx.id, start, end))
 
 
 def _resend(ctx: Any, args: list[bytes]) -> None:

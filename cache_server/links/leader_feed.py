@@ -22,7 +22,7 @@ from cache_server.constants import SNAPSHOT_SPOOL_MEMORY_BYTES
 from cache_server.persistence.snapshot import Snapshot
 from cache_server.wire.replies import Raw
 from replication import events as ev
-from replication.constants import SNAPSHOT_CHUNK_BYTES
+from replication.constants import SNAPSHOT_CHUNK_BYTES, SYNC_EARLY_BYTES, SYNC_FEED_CHUNKS
 
 
 class FeedLink:
@@ -88,6 +88,8 @@ class SnapshotSource:
         self._key_delay_us = key_delay_us
         self._spool: Any = None
         self._timer: Any = None
+        self._relief: Any = None
+        self._closed = False
         self._delayed_keys = 0
 
     def spool(self) -> None:
@@ -101,8 +103,28 @@ class SnapshotSource:
         """Produces the next chunk in a later turn of the loop."""
         self._soon(self._read_chunk)
 
+    def relieve(self) -> None:
+        """Hands over what writes have made the snapshot read early, so that it does not pile up
+        while nobody takes chunks; a few in each turn of the loop."""
+        self._relief = None
+        if self._spool is not None or self._closed:
+            return
+        snapshot = self.snapshot
+        for _ in range(SYNC_FEED_CHUNKS):
+            if snapshot.ended or snapshot.ready_bytes < SYNC_EARLY_BYTES:
+                return
+            chunk = snapshot.next_chunk(SNAPSHOT_CHUNK_BYTES)
+            self._deliver(ev.SnapshotChunk(self.number, chunk, False, self._share()))
+            if self._closed:
+                return
+        self._relief = self._loop.call_soon(self.relieve)
+
     def close(self) -> None:
         """Nobody needs it any more."""
+        self._closed = True
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -138,9 +160,12 @@ class SnapshotSource:
         else:
             chunk = self.snapshot.next_chunk(self._chunk_bytes())
         if chunk:
-            self._deliver(ev.SnapshotChunk(self.number, chunk))
+            self._deliver(ev.SnapshotChunk(self.number, chunk, share=self._share()))
         else:
             self._deliver(ev.SnapshotFinished(self.number))
+
+    def _share(self) -> float:
+        return self.snapshot.keys_done / max(1, self.snapshot.keys_total)
 
     def _chunk_bytes(self) -> int:
         """A delay is per key, so then chunks are small enough to hold about one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cache_server.links.sync_progress import received_fields, sent_fields, sent_percent
 from replication.leader import INFO_STATES
 from replication.progress import Progress, ProgressState
 
@@ -80,8 +81,7 @@ def _serving(server: Any) -> Fields:
 def _follower_line(replication: Any, progress: Progress) -> str:
     lag_s = replication.lag_seconds(progress.heard_ms) if progress.online else 0
     state = INFO_STATES[progress.state]
-    current = replication.leader.snapshot_pass
-    if current is not None and progress.link in current.links and not current.transferring:
+    if progress.sync is not None and not progress.sync.transferring:
         state = INFO_STATES[ProgressState.WAITING]
     return (
         f"ip={progress.host},port={progress.listening_port},state={state}"
@@ -130,37 +130,11 @@ def _ours(server: Any) -> Fields:
         fields.append(("cache_link_framed", int(follower.framed)))
         fields.append(("cache_lag_ms", replication.applied_lag_ms()))
         fields.append(("cache_lag_bytes", follower.received_position - follower.position))
-        fields += _sync_received(replication)
-    fields += _sync_sent(replication)
+        fields += received_fields(replication)
+    fields += sent_fields(replication)
     for number, progress in enumerate(p for p in leader.attached if not p.snapshot_only):
         fields.append((f"cache_follower{number}", _checked_line(replication, progress)))
     return fields
-
-
-def _sync_sent(replication: Any) -> Fields:
-    """How far the full sync under way is, as the leader sees it."""
-    current = replication.leader.snapshot_pass
-    if current is None:
-        return []
-    done, total = replication.snapshot_keys(current.snapshot)
-    return [
-        ("cache_sync_replicas", len(current.links)),
-        ("cache_sync_bytes_sent", current.sent_bytes),
-        ("cache_sync_percent", f"{100 * done / max(1, total):.1f}"),
-    ]
-
-
-def _sync_received(replication: Any) -> Fields:
-    """How far the full sync under way is, as the follower sees it."""
-    snapshot = replication.follower.snapshot
-    if snapshot is None:
-        return []
-    done, total = replication.received_keys()
-    return [
-        ("cache_sync_bytes_received", snapshot.received_bytes),
-        ("cache_sync_keys_received", done),
-        ("cache_sync_percent", f"{100 * done / max(1, total):.1f}"),
-    ]
 
 
 def _verification(sameness: Any) -> Fields:
@@ -177,7 +151,11 @@ def _verification(sameness: Any) -> Fields:
 
 
 def _checked_line(replication: Any, progress: Progress) -> str:
-    return (
+    line = (
         f"framed={int(progress.framed)},lag_bytes={replication.lag_bytes(progress)}"
         f",lag_ms={replication.lag_ms(progress)}"
     )
+    if progress.sync is not None:
+        line += f",sync_bytes={progress.snapshot_sent_bytes}"
+        line += f",sync_percent={sent_percent(progress):.1f}"
+    return line

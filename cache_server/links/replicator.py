@@ -29,9 +29,11 @@ from cache_server.errors import CommandError, InputError, ProtocolError
 from cache_server.keyspace.database import EXPIRE_DELETE, EXPIRE_HIDE
 from cache_server.links.follower_link import LeaderConnection, SnapshotIntake
 from cache_server.links.leader_feed import FeedLink, SnapshotSource
+from cache_server.links.overflow import OverflowFile
 from cache_server.links.rewind import Rewinding
 from cache_server.links.sameness import Comparison, listed_with_buckets, read_values, repair
 from cache_server.links.stream_applier import StreamApplier
+from cache_server.links.sync_progress import SyncProgressLog
 from cache_server.observe import logs
 from cache_server.persistence.append_log import AppendLog
 from cache_server.persistence.recovery import RecoveredHistory, history_aux
@@ -102,6 +104,8 @@ class Replicator:
         backlog = Backlog(config.repl_backlog_size)
         self.leader = Leader(history, backlog, LeaderSettings(), new_replid)
         self.follower = Follower(history, backlog, FollowerSettings())
+        self.leader.new_overflow = self.follower.new_overflow = lambda: OverflowFile(config.dir)
+        self.progress_log = SyncProgressLog(self)
         self.sameness = Sameness(self.leader)
         self.sameness.at_end = lambda: self.leading or self.follower.position == backlog.end
         self.keys = KeyServer(self.leader)
@@ -173,6 +177,9 @@ class Replicator:
         self.follower.tick(self._now_ms())
         self.sameness.tick(self._now_ms())
         self._settle()
+        for source in list(self._snapshots.values()):
+            source.relieve()
+        self.progress_log.tick(self._now_ms())
 
     async def stop(self) -> None:
         """Closes what we dialled; who dialled us is a client."""
@@ -563,11 +570,6 @@ class Replicator:
         """Followers online and heard of within min-replicas-max-lag."""
         return self.leader.good_count(self._now_ms())
 
-    def snapshot_keys(self, number: int) -> tuple[int, int]:
-        """Keys read for a full sync under way, and how many there are."""
-        source = self._snapshots.get(number)
-        return (0, 0) if source is None else (source.snapshot.keys_done, source.snapshot.keys_total)
-
     def received_keys(self) -> tuple[int, int]:
         """Keys received in the full sync under way, and how many the leader announced."""
         return (0, 0) if self._intake is None else self._intake.keys
@@ -759,6 +761,9 @@ class Replicator:
     def _do_pull_snapshot(self, action: act.PullSnapshot) -> None:
         self._snapshots[action.snapshot].pull()
 
+    def _do_feed_later(self, action: act.FeedLater) -> None:
+        self.loop.call_soon(self._serve, ev.FeedDue())
+
     def _do_abort_snapshot(self, action: act.AbortSnapshot) -> None:
         source = self._snapshots.pop(action.snapshot, None)
         if source is not None:
@@ -944,6 +949,9 @@ class Replicator:
         self._applier.restart(position, self._stream_db)
         self._follow(ev.SnapshotLoaded())
 
+    def _do_apply_held_later(self, action: act.ApplyHeldLater) -> None:
+        self.loop.call_soon(self._follow, ev.HeldDue())
+
     def _do_load_abort(self, action: act.LoadAbort) -> None:
         self._intake = None
 
@@ -974,6 +982,7 @@ _CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
     act.CloseLink: Replicator._do_close_link,
     act.StartSnapshot: Replicator._do_start_snapshot,
     act.PullSnapshot: Replicator._do_pull_snapshot,
+    act.FeedLater: Replicator._do_feed_later,
     act.AbortSnapshot: Replicator._do_abort_snapshot,
     act.WaitDone: Replicator._do_wait_done,
     act.PauseWrites: Replicator._do_pause_writes,
@@ -1001,6 +1010,7 @@ _CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
     act.LoadChunk: Replicator._do_load_chunk,
     act.LoadCommit: Replicator._do_load_commit,
     act.LoadAbort: Replicator._do_load_abort,
+    act.ApplyHeldLater: Replicator._do_apply_held_later,
     act.ApplyStream: Replicator._do_apply_stream,
     act.StreamReset: Replicator._do_stream_reset,
     act.HandoverAnswered: Replicator._do_handover_answered,

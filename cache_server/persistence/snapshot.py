@@ -128,6 +128,11 @@ class Snapshot:
         """Bytes encoded and not yet read."""
         return len(self._encoder.out) + len(self._aside.out)
 
+    @property
+    def ready_bytes(self) -> int:
+        """Bytes that the next chunks are made of without anything being read for them."""
+        return len(self._encoder.out)
+
     def next_chunk(self, budget_bytes: int) -> bytes:
         """The next 1 to `budget_bytes` bytes; b"" at the end."""
         out = self._encoder.out

@@ -40,8 +40,10 @@ from cache_server.persistence.snapshot_codec import dump_value, restore_value
 from replication.checksum import crc32c, crc64_redis
 from replication.constants import NO_REPLID
 from replication.frames import HEADER_BYTES, FrameError, FrameKind, FrameReader, seal
-from replication.full_sync import SnapshotError, SnapshotReceiver
+from replication.full_sync import SnapshotError
+from replication.held_log import HeldLog
 from replication.intake import StreamIntake
+from replication.sync_intake import SyncIntake, held_frames
 from tests.fuzz import clients
 from tests.fuzz.mutations import mutated
 from tests.fuzz.test_snapshot import keyspace_of, load, plain, resealed, snapshot_bytes
@@ -136,18 +138,40 @@ def _check_forged(data: bytes, sample: bytes) -> bool:
     return bool(given)
 
 
-_SNAPSHOT_STREAM = _stream(BODIES, FrameKind.SNAPSHOT)
+def _interleaved() -> bytes:
+    """A snapshot with the stream between its chunks."""
+    chunks, stream = _stream(BODIES, FrameKind.SNAPSHOT), _STREAM
+    data, at, stream_at = b"", 0, 0
+    for body in [*BODIES, b""]:
+        size = HEADER_BYTES + len(body)
+        data += chunks[at : at + size]
+        at += size
+        if body:
+            data += stream[stream_at : stream_at + size]
+            stream_at += size
+    return data
+
+
+_SNAPSHOT_STREAM = _interleaved()
 
 
 def _check_full_sync(data: bytes, sample: bytes) -> bool:
-    """A damaged snapshot gives a beginning of itself and is never at its end."""
-    receiver, given = SnapshotReceiver(FrameReader()), b""
+    """What is given is a beginning of the snapshot, all of it at the end, and what is held is one
+    of the stream."""
+    held = HeldLog(1 << 20)
+    receiver, given = SyncIntake(FrameReader(), 0, 0, held), b""
     try:
         given = b"".join(receiver.feed(data))
+        receiver.ranges_due(0)
+        receiver.ranges_due(10_000, by_clock=True)
     except (FrameError, SnapshotError):
         return False
     assert _ALL_BODIES.startswith(given), given
-    assert not receiver.finished or data.startswith(_SNAPSHOT_STREAM)
+    assert not receiver.finished or given == _ALL_BODIES
+    stream = b""
+    while held:
+        stream += b"".join(f.body for f in held_frames(held) if f.kind is FrameKind.STREAM)
+    assert _ALL_BODIES.startswith(stream), stream
     return bool(given)
 
 

@@ -181,6 +181,11 @@ class Node:
         elif name == b"REPLCONF" and words[1].upper() == b"VALUES":
             self.keys.asked(link, words[2])
             self.settle()
+        elif name == b"REPLCONF" and words[1].upper() == b"SYNCED":
+            done, position, room = (int(word) for word in words[2::2])
+            self.serve_event(ev.SyncedReceived(link, done, position, room == 1))
+        elif name == b"REPLCONF" and words[1].upper() == b"RESEND-SNAPSHOT":
+            self.serve_event(ev.ResendSnapshotReceived(link, int(words[2]), int(words[4])))
         elif name == b"REPLCONF" and words[1].upper() == b"RESEND":
             self.serve_event(ev.ResendReceived(link, int(words[2]), int(words[4])))
         elif name == b"REPLCONF":
@@ -244,6 +249,12 @@ class Node:
 
     def do_PullSnapshot(self, action: act.PullSnapshot) -> None:
         self.world.pulls.append((self, action.snapshot))
+
+    def do_FeedLater(self, action: act.FeedLater) -> None:
+        self.world.later.append(lambda: self.serve_event(ev.FeedDue()))
+
+    def do_ApplyHeldLater(self, action: act.ApplyHeldLater) -> None:
+        self.world.later.append(lambda: self.hear(ev.HeldDue()))
 
     def pull(self, snapshot: int) -> None:
         chunks = self.snapshots.get(snapshot)
@@ -372,6 +383,7 @@ class World:
         self.log: list[str] = []
         self.wires: list[Wire] = []
         self.pulls: deque[tuple[Node, int]] = deque()
+        self.later: deque[Callable[[], None]] = deque()
         self.partitions: set[frozenset[str]] = set()
         framed = names if framed is None else framed
         self.nodes: dict[str, Node] = {
@@ -398,6 +410,9 @@ class World:
         for _ in range(len(self.pulls)):
             node, snapshot = self.pulls.popleft()
             node.pull(snapshot)
+            moved = True
+        for _ in range(len(self.later)):
+            self.later.popleft()()
             moved = True
         return moved
 
