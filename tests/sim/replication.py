@@ -451,6 +451,9 @@ class Replication:
         elif chunks is not None:
             self._serve(ev.SnapshotFinished(snapshot))
 
+    def _do_feed_later(self, action: act.FeedLater) -> None:
+        self.node.later(0, self._serve, ev.FeedDue())
+
     def _do_abort_snapshot(self, action: act.AbortSnapshot) -> None:
         self._snapshots.pop(action.snapshot, None)
 
@@ -549,6 +552,9 @@ class Replication:
         self._follow(ev.SnapshotLoaded())
         self.node.reached()
 
+    def _do_apply_held_later(self, action: act.ApplyHeldLater) -> None:
+        self.node.later(0, self._follow, ev.HeldDue())
+
     def _do_load_abort(self, action: act.LoadAbort) -> None:
         self._loading = None
 
@@ -590,6 +596,7 @@ _CARRY_OUT: dict[type[Action], Callable[[Replication, Any], None]] = {
     act.CloseLink: Replication._do_close_link,
     act.StartSnapshot: Replication._do_start_snapshot,
     act.PullSnapshot: Replication._do_pull_snapshot,
+    act.FeedLater: Replication._do_feed_later,
     act.AbortSnapshot: Replication._do_abort_snapshot,
     act.PauseWrites: Replication._do_pause_writes,
     act.ResumeWrites: Replication._do_resume_writes,
@@ -610,6 +617,7 @@ _CARRY_OUT: dict[type[Action], Callable[[Replication, Any], None]] = {
     act.LoadChunk: Replication._do_load_chunk,
     act.LoadCommit: Replication._do_load_commit,
     act.LoadAbort: Replication._do_load_abort,
+    act.ApplyHeldLater: Replication._do_apply_held_later,
     act.ApplyStream: Replication._do_apply_stream,
     act.StreamReset: Replication._ignore,
     act.HandoverAnswered: Replication._do_handover_answered,
