@@ -339,7 +339,7 @@ cdef class Bridge:
     cpdef run(self, long long number, int protocol, long long key_count, list words):
         """One run; what the function returned. Raises LuaError for what it did not catch."""
         cdef Crossing *crossing = &self.crossing
-        cdef object problem
+        cdef object problem, result
         crossing.words = <PyObject *>words
         crossing.number = number
         crossing.protocol = protocol
@@ -350,4 +350,6 @@ cdef class Bridge:
             problem = value_at(crossing.state, -1)
             lua_settop(crossing.state, -2)
             raise lua51.LuaError(problem)
-        return <object>crossing.answer
+        result = <object>crossing.answer
+        keep(crossing, None)
+        return result
