@@ -278,7 +278,7 @@ def full_sync(
             followed_port = int(helpers[0].first_line)
         writer = Helper("write", leader_port, keys, kind)
         helpers.append(writer)
-        time.sleep(1)
+        _wait_for_writes(client)
         memory = MemoryWatch(leader)
         prober = Helper("probe", leader_port)
         helpers.append(prober)
@@ -307,6 +307,19 @@ def full_sync(
         reader.close()
         follower.stop()
         leader.stop()
+
+
+def _wait_for_writes(client: redis.Redis) -> None:
+    """Until the writer has been at it for about a second."""
+    begun, wanted = time.monotonic(), _commands(client) + WRITES_PER_SECOND
+    while _commands(client) < wanted:
+        if time.monotonic() - begun > WAIT_MAX_S:
+            raise TimeoutError(f"{WRITES_PER_SECOND} writes were not taken within {WAIT_MAX_S} s")
+        time.sleep(0.02)
+
+
+def _commands(client: redis.Redis) -> int:
+    return int(client.info("stats")["total_commands_processed"])
 
 
 def _wait_until_caught_up(client: redis.Redis, reader: redis.Redis, begun: float) -> None:

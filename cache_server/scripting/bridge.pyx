@@ -203,7 +203,6 @@ cdef extern from *:
         int protocol
         int run
         int enter
-    ctypedef int (*lua_CFunction)(lua_State *)
     int LUA_REGISTRY
     ctypedef void (*Taker)(Crossing *, lua_State *) noexcept
     Taker take_request, take_results
@@ -300,12 +299,16 @@ cdef void results_taken(Crossing *crossing, lua_State *L) noexcept:
     """Keeps what a run returned: a value, a plain list, or a tuple of several."""
     cdef int count = lua_gettop(L)
     cdef int index
-    if count == 1 and lua_type(L, 1) == TABLE:
-        keep(crossing, list_at(L, 1))
-    elif count == 1:
-        keep(crossing, value_at(L, 1))
-    else:
-        keep(crossing, tuple([value_at(L, index) for index in range(1, count + 1)]))
+    try:
+        if count == 1 and lua_type(L, 1) == TABLE:
+            keep(crossing, list_at(L, 1))
+        elif count == 1:
+            keep(crossing, value_at(L, 1))
+        else:
+            keep(crossing, tuple([value_at(L, index) for index in range(1, count + 1)]))
+    except MemoryError:
+        # Else the answer of the run's last call would pass for what the run returned.
+        keep(crossing, (False, b"ERR not enough memory for the script's reply", None, False))
 
 
 take_request = request_taken

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -64,7 +65,7 @@ class Claimant:
         self.hear(LeaseGivenUp(HERE))
 
 
-class Bench:
+class Bench(ABC):
     """One master name at one backend."""
 
     #: Whether this backend has a leader of its own that can be lost.
@@ -106,40 +107,40 @@ class Bench:
                 self._ticking.result()
             await asyncio.sleep(TICK_S)
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """Hang up."""
 
-    def tick(self) -> None:
+    def tick(self) -> None:  # noqa: B027
         """Whatever is due."""
 
+    @abstractmethod
     def claim(self, node_id: str) -> Claimant:
         """A node that leads as soon as the register names it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def change(
         self, expected: RegisterValue | None, value: RegisterValue, patience_s: float = 120.0
     ) -> Result:
         """One compare-and-set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def suspend(self) -> None:
         """The whole backend stops without a word."""
-        raise NotImplementedError
 
-    def resume(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def resume(self) -> None: ...
 
+    @abstractmethod
     def restart(self) -> None:
         """The whole backend dies and comes back with what was on its disks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose_leader(self, number: int) -> None:
         """Its leader gets this signal (SIGKILL or SIGSTOP)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find_leader(self) -> None:
         """The lost one comes back."""
-        raise NotImplementedError
 
 
 class External(Bench):

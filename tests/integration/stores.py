@@ -12,6 +12,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ class Server:
             self.process.wait(30)
 
 
-class Store:
+class Store(ABC):
     """A cluster of one kind. `leads(server)` tells whether that server leads it."""
 
     kind = ""
@@ -99,8 +100,8 @@ class Store:
                 continue
         return None
 
-    def leads(self, server: Server) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def leads(self, server: Server) -> bool: ...
 
     def suspend(self) -> None:
         """All of it stops without a word."""

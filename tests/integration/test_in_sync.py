@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.integration.pause_times import Writer
 from tests.integration.processes import OUR_SENTINEL, OURS, Cluster, wait_for
-from tests.integration.test_lease import WRITERS, Writer, stop_writers, wait_for_more_writes
+from tests.integration.test_lease import WRITERS, stop_writers, wait_for_more_writes
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -30,7 +31,7 @@ def test_a_killed_leader_loses_no_acknowledged_write(cluster: Cluster) -> None:
     for writer in writers:
         writer.start()
     old = cluster.by_port(cluster.leader_port())
-    wait_for(lambda: all(len(one.acknowledged) > 20 for one in writers), "writes")
+    wait_for(lambda: all(len(one.keys) > 20 for one in writers), "writes")
     old.kill()
     new = cluster.wait_for_new_leader(old.port)
     wait_for_more_writes(writers)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
-from redis.sentinel import MasterNotFoundError, Sentinel
 
 from replication.failover.constants import LEASE_TTL_MS
+from tests.integration.pause_times import Writer
 from tests.integration.processes import OUR_SENTINEL, OURS, Cluster, Process, ask, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -142,42 +140,11 @@ def test_a_leader_that_comes_back_empty_at_once_takes_nothing_from_its_followers
         assert all(one.client().get("kept") == "1" for one in cluster.nodes)
 
 
-class Writer(threading.Thread):
-    """Writes through Sentinel until told to stop; `acknowledged` has the keys that got an OK."""
-
-    def __init__(self, cluster: Cluster, number: int) -> None:
-        super().__init__(daemon=True)
-        places = [("127.0.0.1", one.port) for one in cluster.sentinels]
-        options: dict[str, Any] = {"socket_timeout": 2, "protocol": 2}
-        sentinel = Sentinel(places, sentinel_kwargs=options, **options)  # type: ignore[no-untyped-call]
-        self.client = sentinel.master_for(cluster.name, **options)
-        self.number = number
-        self.acknowledged: list[str] = []
-        self.pause_s_max = 0.0
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        count, last_s = 0, time.monotonic()
-        while not self.stopping.is_set():
-            key = f"{self.number}:{count}"
-            count += 1
-            try:
-                self.client.set(key, "1")
-            except (redis.RedisError, MasterNotFoundError):
-                self.stopping.wait(0.005)
-                continue
-            self.acknowledged.append(key)
-            now_s = time.monotonic()
-            self.pause_s_max = max(self.pause_s_max, now_s - last_s)
-            last_s = now_s
-            self.stopping.wait(0.001)
-
-
 def wait_for_more_writes(writers: list[Writer]) -> None:
     """Until each has written on, to whoever leads now."""
-    done = [len(one.acknowledged) for one in writers]
+    done = [len(one.keys) for one in writers]
     wait_for(
-        lambda: all(len(one.acknowledged) > n + 20 for one, n in zip(writers, done)),
+        lambda: all(len(one.keys) > n + 20 for one, n in zip(writers, done)),
         "writes to the new leader",
     )
 
@@ -188,7 +155,7 @@ def stop_writers(writers: list[Writer]) -> list[str]:
         writer.stopping.set()
     for writer in writers:
         writer.join(10)
-    return [key for writer in writers for key in writer.acknowledged]
+    return [key for writer in writers for key in writer.keys]
 
 
 def test_failovers_by_hand_under_writers_lose_no_acknowledged_write(cluster: Cluster) -> None:
@@ -208,7 +175,7 @@ def test_failovers_by_hand_under_writers_lose_no_acknowledged_write(cluster: Clu
     client = new.client()
     assert len(written) > FAILOVERS * WRITERS
     lost = [key for key in written if not client.exists(key)]
-    pause_ms = max(writer.pause_s_max for writer in writers) * 1000
+    pause_ms = max(writer.longest_pause_s(0) for writer in writers) * 1000
     print(f"{len(written)} writes, {FAILOVERS} failovers, longest pause {pause_ms:.0f} ms")
     assert lost == []
 
@@ -218,14 +185,14 @@ def test_sigterm_hands_the_lead_over_first_and_loses_nothing(cluster: Cluster) -
     for writer in writers:
         writer.start()
     old = cluster.by_port(cluster.leader_port())
-    wait_for(lambda: all(len(one.acknowledged) > 20 for one in writers), "writes")
+    wait_for(lambda: all(len(one.keys) > 20 for one in writers), "writes")
     old.send(signal.SIGTERM)
     new = cluster.wait_for_new_leader(old.port)
     assert old.process is not None
     assert old.process.wait(15) == 0
     wait_for_more_writes(writers)
     written = stop_writers(writers)
-    pause_ms = max(writer.pause_s_max for writer in writers) * 1000
+    pause_ms = max(writer.longest_pause_s(0) for writer in writers) * 1000
     print(f"SIGTERM: {len(written)} writes, longest pause {pause_ms:.0f} ms")
     client = new.client()
     assert [key for key in written if not client.exists(key)] == []

@@ -54,7 +54,7 @@ class Gateway:
                 self.requests.append((path, json.loads(body), fields.get("authorization", "")))
                 answer = self.answers.pop(0) if self.answers else None
                 if answer is None:
-                    await asyncio.sleep(30)
+                    await asyncio.Event().wait()  # a store that hangs
                 status, reply = answer
                 raw = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
                 length = f"HTTP/1.1 {status} x\r\ncontent-length: {len(raw)}\r\n\r\n"
