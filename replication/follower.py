@@ -603,6 +603,9 @@ class Follower:
         refusal, mark = event.refusal, event.mark
         if fork.how == act.GONE:
             refusal = refusal or f"the master's backlog does not go back to {fork.position}"
+        elif self.history.epoch == 0 and fork.replid != self.history.replid:
+            # Who was made independent by hand and is sent back is rebuilt, as with redis-server.
+            refusal = refusal or "it was made a master by hand, and this one never followed it"
         elif mark is None:
             refusal = refusal or "our own history checksum there is not known"
         elif offer is not None and mark.base == offer.mark.base and mark != offer.mark:

@@ -142,6 +142,18 @@ def replays(old: Process, new: Process) -> None:
     assert client.lrange("list", 0, 0) == ["1"]
 
 
+def test_a_node_made_independent_by_hand_is_rebuilt_and_its_writes_are_kept(nodes: Any) -> None:
+    leader, follower = pair(nodes)
+    client = follower.client()
+    client.replicaof("NO", "ONE")
+    client.set("diverge", 1)
+    leader.client().set("other", 1)
+    client.replicaof("127.0.0.1", leader.port)
+    until(lambda: link_up(follower) and same(leader, follower), "the full sync")
+    assert leader.info("stats")["sync_full"] == 2
+    assert [one.words for one in discarded(follower)] == [[b"SET", b"diverge", b"1"]]
+
+
 def test_a_killed_leader_with_a_log_rewinds_and_restarts_whole(nodes: Any) -> None:
     leader, follower = pair(nodes, "appendonly yes")
     written = diverge(leader, follower)
