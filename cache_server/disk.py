@@ -9,12 +9,16 @@ The one exception is the log, which grows at its end:
 
     Appender: write ... write, sync        what a failed write left behind is cut off again
 
+Who writes a file holds a lock on it (flock), which the system gives up with the process: what is
+half written and not locked was left by one that was killed (`persistence/leftovers.py`).
+
 Invariant: `commit` returns only after contents and name have been handed to the disk (fsync of the
 file, rename, fsync of the folder). Every method raises OSError as the system does.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from typing import BinaryIO
@@ -29,6 +33,12 @@ class Replacement:
         self.written_bytes = 0
         self._over = False
         self._file: BinaryIO = open(temporary, "wb", buffering=0)  # noqa: SIM115 - closed by commit
+        _hold(self._file.fileno())
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was taken for a leftover before it was held."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
 
     def write(self, data: bytes) -> None:
         """Appends all of `data`."""
@@ -67,6 +77,7 @@ class Appender:
         self.path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o644)
+        _hold(self._descriptor, wait=False)
         status = os.fstat(self._descriptor)
         self.size_bytes = status.st_size
         self.identity = _identity(status)
@@ -99,6 +110,13 @@ class Appender:
         os.close(self._descriptor)
 
 
+def _hold(descriptor: int, *, wait: bool = True) -> None:
+    """Locks a file until it is closed, where the file system knows locks. To wait takes no longer
+    than somebody's look at whether it is a leftover."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 def sync_folder(path: str) -> None:
     """Makes the names in a folder durable."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -121,8 +139,12 @@ class Disk:
         stem, extension = os.path.splitext(name)
         for attempt in range(1000):
             temporary = os.path.join(folder, f"temp-{stem}-{os.getpid()}-{attempt}{extension}")
-            if not os.path.exists(temporary):
-                return Replacement(path, temporary)
+            if os.path.exists(temporary):
+                continue
+            replacement = Replacement(path, temporary)
+            if not replacement.removed:
+                return replacement
+            replacement.abandon()
         raise FileExistsError(f"no free temporary name beside {path}")
 
     def open(self, path: str) -> BinaryIO:
@@ -156,6 +178,19 @@ class Disk:
         """Removes the file, if it is there."""
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+    def remove_unheld(self, path: str) -> int | None:
+        """Removes the file unless somebody writes it; returns its size, None where it stays."""
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(descriptor)
+            os.unlink(path)
+        except BlockingIOError:
+            return None
+        finally:
+            os.close(descriptor)
+        return status.st_size
 
     def truncate(self, path: str, size_bytes: int) -> None:
         """Cuts the file, durably."""

@@ -32,6 +32,7 @@ from cache_server.disk import Disk, Replacement
 from cache_server.errors import CommandError, InputError
 from cache_server.keyspace.database import Keyspace
 from cache_server.persistence.command_encoder import LOG_TIME
+from cache_server.persistence.leftovers import remove_leftovers
 from cache_server.persistence.log_folder import LogLoad
 from cache_server.persistence.recovery import (
     RecoveredHistory,
@@ -132,6 +133,7 @@ class Persistence:
         """Loads the log where it is on and there is one, else the snapshot's file, if there is one.
         Raises InputError and OSError when what is there is of no use."""
         began = time.monotonic()
+        self._remove_leftovers()
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -147,6 +149,12 @@ class Persistence:
                 gc.freeze()  # what was loaded makes no cycles; to walk it would only cost time
                 gc.enable()
         self._dirty_saved = self.keyspace.dirty
+
+    def _remove_leftovers(self) -> None:
+        config = self.config
+        log_folder = os.path.abspath(str(config.appenddirname))
+        folder = os.path.dirname(self.path)
+        remove_leftovers(self.disk, folder, config.dbfilename, log_folder, config.appendfilename)
 
     async def _load_file(self) -> None:
         loader = self.loader(drop_expired=not self.config.replicaof)
