@@ -300,6 +300,13 @@ class ApplyHeldLater(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLeader(Action):
+    """Read from the leader, or leave what it sends in the sockets."""
+
+    reading: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LoadCommit(Action):
     """The snapshot is complete: put the fresh data set in place of the old one, or refuse.
 

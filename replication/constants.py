@@ -50,6 +50,9 @@ SYNC_HELD_MEMORY_BYTES: Final = 16 * MIB
 SYNC_HELD_MEMORY_BYTES_MAX: Final = 64 * MIB
 """What it holds in memory where it cannot write that file, before it tells the leader to wait."""
 
+STREAM_HELD_BYTES_MAX: Final = 16 * MIB
+"""What a follower whose stream is paused holds of it before it stops reading."""
+
 SYNC_HELD_BYTES_MAX: Final = 16 * 1024 * MIB
 """What it holds altogether before it tells the leader to wait: hours of a busy stream."""
 

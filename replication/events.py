@@ -260,6 +260,13 @@ class HeldDue(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamPaused(Event):
+    """The stream is not to be applied, or is again."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DataCompared(Event):
     """What came of `CompareData` or `RepairKeys`: the verb and the words of the answer."""
 

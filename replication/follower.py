@@ -12,6 +12,7 @@
   being put aside, then we ask for what follows the fork (`rewind.py`).
 - LOADING: a snapshot arrives beside the data that is still served. COMMITTING: it is complete and
   takes the old data's place, or is refused. STREAM: bytes are verified, applied, relayed.
+- While the stream is paused (`stream_pause.py`) it is verified and held in the same way.
 - A leader of ours sends the stream meanwhile too (`sync_intake.py`): it is held, and applied piece
   by piece in STREAM, in turns of their own, before what comes then.
 
@@ -48,6 +49,7 @@ from replication.constants import (
     POSITION_MAX,
     RECONNECT_INTERVAL_MS,
     RECONNECT_JITTER_MS,
+    STREAM_HELD_BYTES_MAX,
     SYNC_HELD_MEMORY_BYTES,
 )
 from replication.forks import encode_lineage, read_fork
@@ -60,6 +62,7 @@ from replication.intake import HistoryMismatchError, StreamIntake
 from replication.questions import ComparedSide
 from replication.rewind import RewindSide
 from replication.settings import FollowerSettings
+from replication.stream_pause import StreamPause
 from replication.sync_intake import SyncIntake, held_frames, hold
 
 
@@ -170,6 +173,7 @@ class Follower:
     _lost: str = ""
     """Why the link ended before what is held was applied."""
     rewind: RewindSide = field(default_factory=RewindSide)
+    pause: StreamPause = field(default_factory=StreamPause)
     _position: int = 0
     _received: int = 0
     _pending: deque[Frame] = field(default_factory=deque)
@@ -211,7 +215,8 @@ class Follower:
             return
         if state is _S.IDLE:
             return
-        if now_ms - self.heard_ms > self.settings.timeout_ms and state not in _AT_WORK:
+        silent = now_ms - self.heard_ms > self.settings.timeout_ms
+        if silent and state not in _AT_WORK and self.pause.reading:
             self._fail(_TIMEOUT_TEXTS.get(state, _TIMEOUT_TEXTS[_S.HELLO]), now_ms)
         elif state is _S.STREAM:
             if now_ms - self._acked_ms >= ACK_INTERVAL_MS:
@@ -316,7 +321,7 @@ class Follower:
         reason = f"the connection was lost {event.reason}".rstrip()
         if self.state is _S.STREAM:
             self._log(LogLevel.NOTICE, "Connection with master lost.")
-            if self.held is not None:
+            if self.held is not None and not self.pause.holds:
                 # What came with the snapshot would have to come again, and the snapshot with it.
                 self._lost = reason
                 return
@@ -357,6 +362,7 @@ class Follower:
         if self.held is not None:
             self.held.clear()
             self.held = None
+        self.pause.reset()
         self._lost = ""
         self._reader = None
         self._intake = None
@@ -837,27 +843,36 @@ class Follower:
             if data:
                 self._pending_raw += data
                 self._received += len(data)
-                self._do(act.ApplyStream(data))
+                if self.pause.on:
+                    self.pause.raw_bytes += len(data)
+                    self._fit_reading(now_ms)
+                else:
+                    self._do(act.ApplyStream(data))
             return
         if intake.refusal is not None:
             return
         before = (intake.damaged, intake.repaired, intake.repaired_bytes)
         frames = intake.feed(data)
         self._count(intake, before)
+        if self.pause.on and self.held is None:
+            self.held = HeldLog(STREAM_HELD_BYTES_MAX)
+            self.pause.holds = True
+            self._handed = self._received
         self._received = intake.received
         if intake.missing:
             self._ask_again(intake, now_ms)
         if self.held is not None:
             hold(self.held, frames)
+            self._fit_reading(now_ms)
             return
         self._use(frames, intake)
         if not self._applying:
             self._refuse_if_due(now_ms)
 
     def _on_held_due(self, event: ev.HeldDue, now_ms: int) -> None:
-        """Has the next piece applied of what came with the snapshot."""
+        """Has the next piece applied of what came with the snapshot, or during a pause."""
         held, intake = self.held, self._intake
-        if held is None or intake is None:
+        if held is None or intake is None or self.pause.on:
             return
         try:
             frames = held_frames(held)
@@ -869,10 +884,39 @@ class Follower:
             self._do(act.ApplyHeldLater())
         else:
             self.held = None
+        self._fit_reading(now_ms)
+        if self.pause.holds:
+            self.pause.holds = bool(held)
+        elif not held:
             intake.patience = 1
             self._log(LogLevel.NOTICE, "MASTER <-> REPLICA sync: caught up with the stream")
             if self._lost:
                 self._fail(self._lost, now_ms, at_once=True)
+
+    def _on_paused(self, event: ev.StreamPaused, now_ms: int) -> None:
+        if event.paused == self.pause.on:
+            return
+        self.pause.on = event.paused
+        if event.paused or self.state is not _S.STREAM:
+            return
+        raw_bytes, self.pause.raw_bytes = self.pause.raw_bytes, 0
+        if raw_bytes:
+            self._do(act.ApplyStream(bytes(self._pending_raw[-raw_bytes:])))
+        if self.held:
+            self._do(act.ApplyHeldLater())
+        else:
+            self.held = None
+            self.pause.holds = False
+        self._fit_reading(now_ms)
+
+    def _fit_reading(self, now_ms: int) -> None:
+        """The leader is not read from while a pause has left too much to be applied."""
+        held_bytes = 0 if self.held is None else self.held.held_bytes
+        reading = self.pause.may_read(held_bytes)
+        if reading != self.pause.reading:
+            self.pause.reading = reading
+            self.heard_ms = now_ms
+            self._do(act.ReadLeader(reading))
 
     def _use(self, frames: list[Frame], intake: StreamIntake) -> None:
         """Has the stream applied, and what stands between its frames done in its place."""
@@ -1080,6 +1124,7 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Follower, Any, int], None]]] = {
     ev.DataCompared: Follower._on_compared,
     ev.RebuildWanted: Follower._on_rebuild,
     ev.HeldDue: Follower._on_held_due,
+    ev.StreamPaused: Follower._on_paused,
     ev.GetackReceived: Follower._on_getack,
     ev.RewindPrepared: Follower._on_prepared,
     ev.KeysWanted: Follower._on_wanted,

@@ -4,6 +4,8 @@ Several purposes may pause at once (a client's command, a shutdown, a failover);
 any of them lasts. A request that has to wait is kept with its client, whose channel is stopped, and
 is executed from the start when the pause ends: every check is made again then.
 
+A client's pause holds the stream of our leader too; a failover's does not: who handed over follows.
+
 While anything is paused the data must not change by itself: keys are hidden when they expire, not
 deleted.
 
@@ -63,11 +65,15 @@ class Pauses:
             keyspace.expire_mode = EXPIRE_HIDE
             self._hid_expired = True
         self.server.dispatcher.gates |= GATE_PAUSED
+        if purpose == BY_CLIENT:
+            self.server.replication.pause_stream(True)
         self._set_timer()
 
     def end(self, purpose: str) -> None:
         """Ends a pause; with the last one the waiting requests are executed."""
         self.active.pop(purpose, None)
+        if purpose == BY_CLIENT:
+            self.server.replication.pause_stream(False)
         self._set_timer()
         if self.active:
             return

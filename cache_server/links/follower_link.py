@@ -44,6 +44,15 @@ class LeaderConnection(asyncio.Protocol):
         if self._transport is not None and not self._closed:
             self._transport.write(data)
 
+    def read(self, reading: bool) -> None:
+        """Reads from the leader, or leaves what it sends in the sockets."""
+        if self._transport is None or self._closed:
+            return
+        if reading:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
     def close(self) -> None:
         self._closed = True
         if self._transport is not None:

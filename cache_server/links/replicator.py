@@ -475,6 +475,10 @@ class Replicator:
         self._serve(ev.FailoverAborted())
         self.refresh()
 
+    def pause_stream(self, paused: bool) -> None:
+        """What our leader writes waits, as our clients' writes do, or goes on."""
+        self._follow(ev.StreamPaused(paused))
+
     def cut_leader_link(self) -> bool:
         """CLIENT KILL of our leader's link; False where there is none. It is dialled again."""
         connection = self._connection
@@ -952,6 +956,10 @@ class Replicator:
     def _do_apply_held_later(self, action: act.ApplyHeldLater) -> None:
         self.loop.call_soon(self._follow, ev.HeldDue())
 
+    def _do_read_leader(self, action: act.ReadLeader) -> None:
+        if self._connection is not None:
+            self._connection.read(action.reading)
+
     def _do_load_abort(self, action: act.LoadAbort) -> None:
         self._intake = None
 
@@ -1011,6 +1019,7 @@ _CARRY_OUT: dict[type[Action], Callable[[Replicator, Any], None]] = {
     act.LoadCommit: Replicator._do_load_commit,
     act.LoadAbort: Replicator._do_load_abort,
     act.ApplyHeldLater: Replicator._do_apply_held_later,
+    act.ReadLeader: Replicator._do_read_leader,
     act.ApplyStream: Replicator._do_apply_stream,
     act.StreamReset: Replicator._do_stream_reset,
     act.HandoverAnswered: Replicator._do_handover_answered,

@@ -70,6 +70,7 @@ class Wire:
     down: deque[bytes] = field(default_factory=deque)
     reader: CommandReader = field(default_factory=CommandReader)
     alive: bool = True
+    read: bool = True
     flip_bit: int | None = None
 
     def deliver_up(self) -> bool:
@@ -81,7 +82,7 @@ class Wire:
         return True
 
     def deliver_down(self) -> bool:
-        if not self.down or not self.alive:
+        if not self.down or not self.alive or not self.read:
             return False
         data = self.down.popleft()
         if self.flip_bit is not None:
@@ -109,6 +110,7 @@ class Node:
         self.values: list[bytes] = []
         self.fresh_bytes = b""
         self.applied = CommandReader()
+        self.fed = 0
         self.wire: Wire | None = None
         self.served: dict[int, Wire] = {}
         self.snapshots: dict[int, deque[bytes]] = {}
@@ -145,6 +147,7 @@ class Node:
         if self.leader.leading:
             self.follower.resumable = self.leader.active
             self.leader.demote()
+            self._apply_from(self.leader.backlog.end)
         self.hear(ev.FollowRequested(other.name, other.port, handover))
 
     def promote(self) -> None:
@@ -308,6 +311,10 @@ class Node:
         if wire is not None:
             wire.cut()
 
+    def do_ReadLeader(self, action: act.ReadLeader) -> None:
+        if self.wire is not None:
+            self.wire.read = action.reading
+
     def do_LoadBegin(self, action: act.LoadBegin) -> None:
         self.fresh_bytes = b""
 
@@ -316,7 +323,7 @@ class Node:
 
     def do_LoadCommit(self, action: act.LoadCommit) -> None:
         self.values = [value for value in self.fresh_bytes.split(b";") if value]
-        self.applied = CommandReader()
+        self._apply_from(self.follower.loading_position)
         self.dirty.clear()
         self.hear(ev.SnapshotLoaded())
 
@@ -333,7 +340,7 @@ class Node:
 
     def do_BeginRewind(self, action: act.BeginRewind) -> None:
         self.dirty |= self.prepared
-        self.applied = CommandReader()
+        self._apply_from(action.position)
 
     def do_FetchKeys(self, action: act.FetchKeys) -> None:
         if self.dirty:
@@ -358,19 +365,21 @@ class Node:
         self.do_FetchKeys(act.FetchKeys())
 
     def do_StreamReset(self, action: act.StreamReset) -> None:
-        self.applied = CommandReader()
+        self._apply_from(self.follower.position)
+
+    def _apply_from(self, position: int) -> None:
+        self.applied, self.fed = CommandReader(), position
 
     def do_ApplyStream(self, action: act.ApplyStream) -> None:
+        self.fed += len(action.data)
         for words in self.applied.feed(action.data):
             if words[0] == b"ADD":
                 if words[1] not in self.dirty:
                     self.values.append(words[1])
             elif words[0] == b"REPLCONF":
-                left = len(self.applied.buffer)
-                begin = self.follower.received_position - left - len(command(*words))
+                begin = self.fed - len(self.applied.buffer) - len(command(*words))
                 self.hear(ev.GetackReceived(begin))
-        position = self.follower.received_position - len(self.applied.buffer)
-        self.hear(ev.StreamApplied(position))
+        self.hear(ev.StreamApplied(self.fed - len(self.applied.buffer)))
 
 
 class World:
