@@ -275,6 +275,7 @@ SETTINGS: list[Setting] = [
     Setting("replication-verify-interval", Number(), 3600),
     Setting("replication-verify-budget", Number(1, 100), 5),
     Setting("replication-rollback-files", Flag(), True),
+    Setting("replication-rollback-max-bytes", Memory(), 16 * 1024 * MB),
     Setting("replicaof", LeaderAddress(), None, alias="slaveof", fixed=True),
     # Memory and expiry.
     Setting("activerehashing", Flag(), True),

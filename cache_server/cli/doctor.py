@@ -441,8 +441,8 @@ def _rollback_refused(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 "rollback-refused",
                 f"{one.place} cannot put its discarded writes aside, so it does not rejoin",
-                "make room in its data folder; or give them up: CONFIG SET replication-rollback-"
-                "files no",
+                "make room in its data folder, move old rollback files away or raise replication-"
+                "rollback-max-bytes; or give them up: CONFIG SET replication-rollback-files no",
             )
 
 

@@ -34,7 +34,7 @@ from cache_server.persistence.log_codec import Place
 from cache_server.persistence.rollback import (
     UNKNOWN_DB,
     RollbackHeader,
-    rollback_files,
+    rollback_usage,
     write_rollback,
 )
 from replication import actions as act
@@ -158,12 +158,14 @@ class Rewinding:
     def info_fields(self) -> list[tuple[str, object]]:
         """Fields of INFO replication."""
         last, dirty = self.last, self.dirty
+        files, files_bytes = rollback_usage(self.config.dir)
         fields: list[tuple[str, object]] = [
             ("rewind_in_progress", int(dirty is not None)),
             ("rewind_keys_left", 0 if dirty is None else len(dirty.keys)),
             ("rewinds", self.replicator.follower.stats.rewinds),
             ("rewind_keys_fetched", self.keys_fetched),
-            ("rollback_files", len(rollback_files(self.config.dir))),
+            ("rollback_files", files),
+            ("rollback_files_bytes", files_bytes),
         ]
         if last.at_s:
             fields += [
@@ -339,6 +341,7 @@ class _Job:
         self.disk = server.append_log.disk
         self.folder = rewinding.config.dir
         self.wanted = bool(rewinding.config.replication_rollback_files)
+        self.bytes_max = int(rewinding.config.replication_rollback_max_bytes)
         self.epoch = rewinding.replicator.follower.history.epoch
 
     def run(self) -> Prepared:
@@ -407,7 +410,7 @@ class _Job:
         )
         try:
             last.path = write_rollback(
-                self.disk, self.folder, header, self._place(tail), tail.groups
+                self.disk, self.folder, header, self._place(tail), tail.groups, self.bytes_max
             )
         except OSError as error:
             last.failure = error.strerror or str(error)

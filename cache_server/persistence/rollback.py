@@ -21,6 +21,7 @@ it, and the last ends at END; anything else is a RollbackError which says where.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,15 +113,23 @@ def encode_header(header: RollbackHeader) -> bytes:
 
 
 def write_rollback(
-    disk: Disk, folder: str, header: RollbackHeader, place: Place, groups: list[list[bytes]]
+    disk: Disk,
+    folder: str,
+    header: RollbackHeader,
+    place: Place,
+    groups: list[list[bytes]],
+    bytes_max: int = 0,
 ) -> str:
     """Writes a file and makes it durable; returns its path. `groups` are sealed frames, each group
     ending where a command and a transaction do. A file of this name is this file: it is left.
 
-    Raises OSError, with nothing left behind."""
+    Raises OSError, with nothing left behind; that of a full quota where with this file all of the
+    folder together would hold more than `bytes_max` (0: no limit)."""
     path = os.path.join(folder, header.name)
     if disk.exists(path):
         return path
+    if bytes_max:
+        _check_room(folder, groups, bytes_max)
     replacement = disk.replace(path)
     try:
         replacement.write(encode_header(header) + encode_place(place))
@@ -138,6 +147,17 @@ def write_rollback(
         replacement.abandon()
         raise
     return path
+
+
+def _check_room(folder: str, groups: list[list[bytes]], bytes_max: int) -> None:
+    count, held = rollback_usage(folder)
+    wanted = sum(len(sealed) for group in groups for sealed in group)
+    if held + wanted > bytes_max:
+        raise OSError(
+            errno.EDQUOT,
+            f"they are {wanted} bytes, there are {count} rollback files of {held} bytes, and"
+            f" replication-rollback-max-bytes is {bytes_max}",
+        )
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -284,14 +304,26 @@ class _Commands:
 
 
 def rollback_files(folder: str) -> list[str]:
-    """Paths of the rollback files in a folder, oldest first; none where it cannot be read."""
+    """Paths of the rollback files in a folder, oldest first, at most ROLLBACK_FILES_MAX; none where
+    it cannot be read."""
+    return [path for _, path, _ in sorted(_found(folder))[:ROLLBACK_FILES_MAX]]
+
+
+def rollback_usage(folder: str) -> tuple[int, int]:
+    """How many there are in a folder, and their bytes together."""
+    sizes = [size for _, _, size in _found(folder)]
+    return len(sizes), sum(sizes)
+
+
+def _found(folder: str) -> list[tuple[int, str, int]]:
+    """Age, path and bytes of each."""
+    found = []
     try:
         with os.scandir(folder) as entries:
-            found = [
-                (entry.stat().st_mtime_ns, entry.path)
-                for entry in entries
-                if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX)
-            ]
+            for entry in entries:
+                if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
+                    status = entry.stat()
+                    found.append((status.st_mtime_ns, entry.path, status.st_size))
     except OSError:
         return []
-    return [path for _, path in sorted(found)[:ROLLBACK_FILES_MAX]]
+    return found

@@ -229,6 +229,19 @@ def test_what_cannot_be_rewound_is_kept_and_what_cannot_be_kept_is_not_given_up(
     assert found == [b"SET", b"FLUSHALL"]
 
 
+def test_a_tail_beyond_the_limit_is_not_given_up_until_there_is_room(nodes: Any) -> None:
+    leader, follower = pair(nodes, "replication-rollback-max-bytes 1kb")
+    part(leader, follower, [("SET", f"tail:{at}", "x" * 100) for at in range(20)])
+    until(lambda: leader.info().get("last_rollback_status") == "err", "the refusal to be told")
+    assert leader.client().get("tail:19") == "x" * 100, "what is not kept is not given up"
+    assert leader.info()["rollback_files"] == leader.info()["rollback_files_bytes"] == 0
+    leader.client().config_set("replication-rollback-max-bytes", "1mb")
+    until(lambda: link_up(leader) and same(leader, follower), "the rewind")
+    assert follower.info("stats")["sync_full"] == 0
+    assert len(discarded(leader)) == 20
+    assert leader.info()["rollback_files_bytes"] > 2000
+
+
 def test_a_leader_replaced_by_sentinels_rewinds_by_itself(tmp_path: Path) -> None:
     settings = (
         "appendonly yes",

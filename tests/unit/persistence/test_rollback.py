@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cache_server.persistence.rollback import (
     encode_header,
     parse_header,
     rollback_files,
+    rollback_usage,
     write_rollback,
 )
 from replication.backlog import Backlog
@@ -51,7 +53,7 @@ def scanned(backlog: Backlog, fork: int, database_at_end: int = 0) -> Tail:
     return tail
 
 
-def written(folder: Path, backlog: Backlog, fork: int) -> str:
+def written(folder: Path, backlog: Backlog, fork: int, bytes_max: int = 0) -> str:
     tail = scanned(backlog, fork)
     header = RollbackHeader(
         REPLID, fork, tail.start, backlog.end, tail.database, tail.commands, 5000, "h:1"
@@ -67,7 +69,7 @@ def written(folder: Path, backlog: Backlog, fork: int) -> str:
         max(0, tail.database),
         "",
     )
-    return write_rollback(Disk(), str(folder), header, place, tail.groups)
+    return write_rollback(Disk(), str(folder), header, place, tail.groups, bytes_max)
 
 
 BEFORE = command(b"SELECT", b"2") + command(b"SET", b"old", b"1")
@@ -123,6 +125,21 @@ def test_the_same_tail_is_not_written_twice(file: str, tmp_path: Path) -> None:
     Path(path).write_bytes(b"kept")
     assert written(tmp_path, backlog, len(BEFORE)) == path
     assert Path(path).read_bytes() == b"kept"
+
+
+def test_files_together_stay_below_the_limit_and_none_is_deleted(tmp_path: Path) -> None:
+    backlog = stream(BEFORE, TRANSACTION, LONG)
+    fork = len(BEFORE) + len(TRANSACTION)
+    first = written(tmp_path, backlog, fork, 60_000)
+    assert rollback_usage(str(tmp_path)) == (1, Path(first).stat().st_size)
+    with pytest.raises(OSError, match="replication-rollback-max-bytes is 60000") as refused:
+        written(tmp_path, backlog, len(BEFORE), 60_000)
+    assert refused.value.errno == errno.EDQUOT
+    assert [each.name for each in tmp_path.iterdir()] == [Path(first).name]
+    assert written(tmp_path, backlog, fork, 60_000) == first, "what is there needs no room"
+    written(tmp_path, backlog, len(BEFORE), 120_000)
+    assert rollback_usage(str(tmp_path))[0] == 2
+    assert rollback_usage(str(tmp_path / "nowhere")) == (0, 0)
 
 
 def test_every_cut_tail_is_found(tmp_path: Path) -> None:
