@@ -39,6 +39,7 @@ cdef class RequestReader:
     cdef list read_inline(self)
     cdef list wait_for_line(self, text)
     cdef bint read_arguments(self) except -1
+    cdef int reserve_ahead(self, Py_ssize_t missing) except -1
     cdef inline bytes argument(self, const char *text, Py_ssize_t length)
     cdef inline bytes name_of(self, const char *text, Py_ssize_t length)
     cdef bint read_bulk_length(self) except -1

@@ -4,6 +4,7 @@ cdef Py_ssize_t INLINE_MAX = _INLINE
 cdef long long COUNT_MAX = _COUNT
 cdef long long COUNT_UNAUTHENTICATED_MAX = _COUNT_UNAUTH
 cdef long long BULK_UNAUTHENTICATED_MAX = _BULK_UNAUTH
+cdef Py_ssize_t RESERVED_AHEAD_MAX = 1024 * 1024
 
 
 cdef Py_ssize_t parse_length(const char *text, const char *end, long long *result) noexcept:
@@ -228,7 +229,7 @@ cdef class RequestReader:
             length = <Py_ssize_t>self.bulk
             if b.end - b.start < length + 2:
                 if length > 32 * 1024:
-                    b.reserve(length + 2 - (b.end - b.start))
+                    self.reserve_ahead(length + 2 - (b.end - b.start))
                 return False
             arg = self.argument(b.data + b.start, length)
             if self.filled < PyList_GET_SIZE(args):
@@ -245,6 +246,11 @@ cdef class RequestReader:
         if b.start == b.end:
             b.clear()
         return True
+
+    cdef int reserve_ahead(self, Py_ssize_t missing) except -1:
+        """Room for what is still missing of an argument, a little at a time: a length that is only
+        announced takes no memory."""
+        return self.buffer.reserve(min(missing, RESERVED_AHEAD_MAX))
 
     cdef inline bytes argument(self, const char *text, Py_ssize_t length):
         if self.filled == 0:

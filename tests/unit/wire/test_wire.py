@@ -114,6 +114,7 @@ def test_an_announcement_alone_costs_no_memory(reader: Any) -> None:
     announced = reader()
     assert read_all(announced, [b"*2000000000\r\n$500000000\r\nab"]) == []
     assert announced.buffered_bytes < 100
+    assert announced.capacity_bytes < 2 << 20
 
 
 @pytest.mark.parametrize("reader", READERS)
