@@ -200,7 +200,7 @@ class Config:
                     f"ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
                 )
             reason = ""
-            if setting.fixed:
+            if setting.fixed or (setting.lasting and word != self.show(setting.name)):
                 reason = "can't set immutable config"
             elif setting.protected and not protected_allowed:
                 reason = "can't set protected config"

@@ -46,9 +46,10 @@ TITLE_VARIABLES = frozenset(
 class Setting:
     """One row. `default` is a value, in the unit that the kind holds.
 
-    `fixed`: only at the start. `protected`: CONFIG SET needs enable-protected-configs. `hidden`:
-    shown only to who asks by name. `sensitive`: not to appear in a log. `deny_loading`: not while
-    loading."""
+    `fixed`: only at the start. `lasting`: so as well, but it may be set to what it is, as whoever
+    sets all that CONFIG GET shows does with a setting that Redis does not have. `protected`: CONFIG
+    SET needs enable-protected-configs. `hidden`: shown only to who asks by name. `sensitive`: not
+    to appear in a log. `deny_loading`: not while loading."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Setting:
         *,
         alias: str = "",
         fixed: bool = False,
+        lasting: bool = False,
         protected: bool = False,
         hidden: bool = False,
         sensitive: bool = False,
@@ -69,6 +71,7 @@ class Setting:
         self.default = default
         self.alias = alias
         self.fixed = fixed
+        self.lasting = lasting
         self.protected = protected
         self.hidden = hidden
         self.sensitive = sensitive
@@ -260,7 +263,7 @@ SETTINGS: list[Setting] = [
         "coordinator",
         Text(check=store_address.check),
         store_address.EMBEDDED,
-        fixed=True,
+        lasting=True,
         sensitive=True,
     ),
     Setting("min-in-sync", Number(1), 2),

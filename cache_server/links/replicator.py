@@ -179,6 +179,7 @@ class Replicator:
         self._settle()
         for source in list(self._snapshots.values()):
             source.relieve()
+        self._applier.trim()
         self.progress_log.tick(self._now_ms())
 
     async def stop(self) -> None:

@@ -73,6 +73,15 @@ class StreamApplier:
         finally:
             keyspace.expire_mode = mode
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Memory that is allocated for reading commands."""
+        return int(self._reader.capacity_bytes)
+
+    def trim(self) -> None:
+        """Gives back what a long command took to read; a few times a second."""
+        self._reader.trim(False)
+
     def _run(self, reader: RequestReader, dispatcher: Any) -> None:
         client = self.client
         while True:

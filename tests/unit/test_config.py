@@ -143,6 +143,7 @@ def test_config_set_changes_all_or_nothing_and_undoes_hooks() -> None:
     [
         ([("nosuch", "1")], "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"),
         ([("daemonize", "yes")], "argument 'daemonize') - can't set immutable config"),
+        ([("coordinator", "x")], "argument 'coordinator') - can't set immutable config"),
         ([("dir", "/")], "argument 'dir') - can't set protected config"),
         ([("hz", "1"), ("hz", "2")], "argument 'hz') - duplicate parameter"),
         ([("hz", "20"), ("maxmemory", "x")], "'maxmemory') - argument must be a memory value"),
@@ -154,6 +155,11 @@ def test_config_set_refuses_in_redis_words(pairs: list[tuple[str, str]], text: s
         config.set(pairs, protected_allowed=False)
     assert text in str(caught.value)
     assert config.hz == 10
+
+
+def test_what_config_get_shows_of_a_setting_of_ours_can_be_set() -> None:
+    config = Config()
+    config.set([("coordinator", config.show("coordinator"))], protected_allowed=False)
 
 
 def test_a_rewrite_keeps_comments_replaces_lines_and_loads_again(tmp_path: Path) -> None:
