@@ -389,3 +389,10 @@ class HandoverAnswered(Action):
 
     accepted: bool
     reason: str
+
+
+def command(*words: bytes) -> bytes:
+    """A command as a leader reads it, for `SendToLeader` and `SendAck`."""
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)

@@ -29,23 +29,29 @@ Invariants: nothing of the data or the history is changed before the leader has 
 the fork; what cannot be rewound is rebuilt by a full sync, after the tail was put aside.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from replication import actions as act
 from replication import events as ev
-from replication.actions import Action
+from replication.actions import Action, LogLevel, command
 from replication.constants import (
     FRAME_BODY_BYTES_MAX,
     REWIND_ANSWER_MS,
     REWIND_BATCH_KEYS,
     VERIFY_REPAIR_BYTES_MAX,
 )
+from replication.follower_states import FollowerState
 from replication.frames import FrameError
 from replication.history import HistoryMark
-from replication.leader import Leader
-from replication.questions import Key, number_of, pack, unpack
+from replication.questions import number_of, pack, unpack
+
+if TYPE_CHECKING:
+    from replication.follower import Follower
+    from replication.leader import Leader
 
 VALUES: Final = b"values"
 """The verb of the VERIFY frames that bring values to a node that rewinds."""
@@ -58,11 +64,22 @@ _HEAD: Final = pack([VALUES])
 
 
 class RewindSide:
-    """What a follower's machine keeps of a rewind: the point agreed on, and the questions."""
+    """A follower's rewind: the point agreed on, and the questions. A part of its machine."""
 
-    __slots__ = ("_asked_ms", "_blob", "_number", "_parts", "_request", "active", "fork", "mark")
+    __slots__ = (
+        "_asked_ms",
+        "_blob",
+        "_follower",
+        "_number",
+        "_parts",
+        "_request",
+        "active",
+        "fork",
+        "mark",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
         self.fork: act.Fork | None = None
         """What the leader of this link offered, once the tail has been put aside."""
         self.mark = HistoryMark(0, -1)
@@ -81,24 +98,93 @@ class RewindSide:
         self._request = b""
         self._parts, self._blob = 0, b""
 
-    def ask(self, keys: tuple[Key, ...], now_ms: int) -> bytes:
-        """The words of a question for these keys."""
+    # back to the fork
+
+    def prepare(self, fork: act.Fork) -> None:
+        """The leader knows our history up to the fork. What is behind it is put aside first."""
+        follower = self._follower
+        follower.log(
+            LogLevel.WARNING,
+            f"The master's history leaves ours at offset {fork.position}, and ours ends at"
+            f" {follower.backlog.end}: what is between is put aside",
+        )
+        self.fork = fork
+        follower.become(FollowerState.PREPARING)
+        follower.do(act.PrepareRewind(fork, f"{follower.host}:{follower.port}"))
+
+    def on_prepared(self, event: ev.RewindPrepared, now_ms: int) -> None:
+        """The tail is safe: asks for what follows the fork, or for everything."""
+        follower = self._follower
+        fork, offer = self.fork, follower.handshake.offer
+        if follower.state is not FollowerState.PREPARING or fork is None:
+            return
+        if event.failure:
+            follower.fail(event.failure, now_ms)
+            return
+        refusal, mark = event.refusal, event.mark
+        if fork.how == act.GONE:
+            refusal = refusal or f"the master's backlog does not go back to {fork.position}"
+        elif follower.history.epoch == 0 and fork.replid != follower.history.replid:
+            # Who was made independent by hand and is sent back is rebuilt, as with redis-server.
+            refusal = refusal or "it was made a master by hand, and this one never followed it"
+        elif mark is None:
+            refusal = refusal or "our own history checksum there is not known"
+        elif offer is not None and mark.base == offer.mark.base and mark != offer.mark:
+            follower.stats.histories_diverged += 1
+            refusal = refusal or "the history checksums differ there"
+        follower.heard_ms = now_ms
+        if refusal or mark is None:
+            follower.log(LogLevel.WARNING, f"A full synchronization is needed: {refusal}")
+            self.fork, follower.resumable = None, False
+            follower.handshake.ask()
+            return
+        self.mark = mark
+        follower.handshake.configure_again()
+
+    def go_back(self, fork: act.Fork) -> None:
+        """The leader goes on from the fork, so our history ends there now."""
+        follower = self._follower
+        follower.do(act.BeginRewind(fork.position))
+        follower.do(act.DropFollowers("the history went back to where the master's left it"))
+        try:
+            follower.backlog.rewind(fork.position, self.mark)
+        except FrameError:
+            follower.backlog.reset(fork.position, self.mark)
+        follower.history.go_back(fork.replid, fork.position)
+        self.fork, self.active = None, True
+        follower.stats.rewinds += 1
+
+    def on_ended(self, event: ev.RewindEnded, now_ms: int) -> None:
+        """No key is dirty: the data is that of the position."""
+        follower = self._follower
+        self.active = False
+        self.reset()
+        if follower.state is FollowerState.STREAM:
+            follower.down_since_ms = None
+            follower.stream.ack(follower.position, now_ms)
+
+    # the dirty keys
+
+    def on_wanted(self, event: ev.KeysWanted, now_ms: int) -> None:
+        """Asks the leader for keys."""
+        if self._follower.state is not FollowerState.STREAM or not self.active:
+            return
         self._number += 1
-        self._parts, self._blob = 0, b""
         words = [b"%d" % self._number]
-        for db_index, key in keys:
+        for db_index, key in event.keys:
             words += (b"%d" % db_index, key)
         self._request = pack(words)
-        self._asked_ms = now_ms
-        return self._request
+        self._ask(now_ms)
 
-    def ask_again(self, now_ms: int) -> bytes | None:
-        """The question, where its answer has not come for long."""
-        if not self._request or now_ms - self._asked_ms < REWIND_ANSWER_MS:
-            return None
+    def tick(self, now_ms: int) -> None:
+        """Asks again, where the answer has not come for long."""
+        if self._request and now_ms - self._asked_ms >= REWIND_ANSWER_MS:
+            self._ask(now_ms)
+
+    def _ask(self, now_ms: int) -> None:
         self._asked_ms = now_ms
         self._parts, self._blob = 0, b""
-        return self._request
+        self._follower.do(act.SendToLeader(command(b"REPLCONF", b"VALUES", self._request)))
 
     def take(self, body: bytes, now_ms: int) -> list[Action] | None:
         """What a VERIFY frame asks for, None where it is no answer to a rewind. Raises

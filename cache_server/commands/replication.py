@@ -14,7 +14,7 @@ from cache_server.commands.table import Command
 from cache_server.errors import CommandError, not_an_integer, syntax_error
 from cache_server.wire.replies import NO_REPLY, OK, Status
 from replication import events as ev
-from replication.follower import ROLE_WORDS
+from replication.follower_states import ROLE_WORDS
 
 log = logging.getLogger("cache_server")
 

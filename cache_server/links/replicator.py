@@ -384,7 +384,7 @@ class Replicator:
         if not follower.syncing:
             return ""
         swaps = self.server.config.repl_diskless_load == "swapdb"
-        same = follower.loading_replid == follower.history.replid
+        same = follower.load.replid == follower.history.replid
         return "async_loading" if swaps and same else "loading"
 
     # -- asked by commands ---------------------------------------------------------------------
@@ -591,9 +591,10 @@ class Replicator:
         """How old what was applied last was when it was applied, by the leader's own timestamp;
         without a link, how old it is. In ms, and as exact as the two clocks agree."""
         follower = self.follower
-        if follower.connected or not follower.leader_timestamp_ms:
-            return follower.lag_ms
-        return max(0, self._now_ms() + follower.wall_offset_ms - follower.leader_timestamp_ms)
+        written_ms = follower.stream.leader_timestamp_ms
+        if follower.connected or not written_ms:
+            return follower.stream.lag_ms
+        return max(0, self._now_ms() + follower.wall_offset_ms - written_ms)
 
     # -- the stream ----------------------------------------------------------------------------
 
@@ -950,7 +951,7 @@ class Replicator:
             self._follow(ev.SnapshotRejected(str(error)))
             return
         self.sameness.stop(self._now_ms())
-        position = self.follower.loading_position
+        position = self.follower.load.position
         self._applier.restart(position, self._stream_db)
         self._follow(ev.SnapshotLoaded())
 

@@ -323,7 +323,7 @@ class Node:
 
     def do_LoadCommit(self, action: act.LoadCommit) -> None:
         self.values = [value for value in self.fresh_bytes.split(b";") if value]
-        self._apply_from(self.follower.loading_position)
+        self._apply_from(self.follower.load.position)
         self.dirty.clear()
         self.hear(ev.SnapshotLoaded())
 

@@ -344,7 +344,7 @@ class FollowerWorld:
         """Sealed stream frames, one per word; `bad` damages a byte of them, `history` is another
         than ours, and what is in `after` has been sent before but did not come."""
         position = command.number("position", self.follower.received_position)
-        pending = self.follower._pending
+        pending = self.follower.stream.pending
         checksum = pending[-1].history if pending else self.follower.backlog.checksum
         sealed = b""
         kind, epoch = FrameKind.STREAM, command.number("epoch", 0)

@@ -111,5 +111,5 @@ def test_pauses_cuts_and_damage_in_any_order_end_equal(
     b.hear(ev.StreamPaused(False))
     world.run(12_000)
     assert b.values == a.values
-    assert b.follower.pause.reading
+    assert b.follower.stream.pause.reading
     assert b.follower.position == a.leader.backlog.end

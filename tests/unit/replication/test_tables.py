@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.follower import FOLLOWER_EDGES, ROLE_WORDS, FollowerState
+from replication.follower_states import FOLLOWER_EDGES, ROLE_WORDS, FollowerState
 from replication.full_sync import PASS_EDGES, PassState, SnapshotPass
 from replication.handover import HANDOVER_EDGES, Handover, HandoverState
 from replication.progress import PROGRESS_EDGES, Progress, ProgressState

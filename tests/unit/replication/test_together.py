@@ -5,7 +5,7 @@ import random
 import pytest
 
 from replication.events import FailoverRequested
-from replication.follower import FollowerState
+from replication.follower_states import FollowerState
 from replication.handover import HandoverState
 from replication.history import HistoryMark
 from tests.scenarios.miniature import World
