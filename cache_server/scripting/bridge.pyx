@@ -4,16 +4,21 @@ Problem. Through lupa a call of the host costs half a microsecond and a run a wh
 interpreter's lock is given up and taken again, and each value is wrapped.
 
 Idea. lupa's module exports Lua's own C functions. They are looked up in it when this module is
-imported, and the two crossings that count take them: `redis.call` becomes a C function of Lua
-(`host_call`), and a run becomes one protected call (`Bridge.run`). All else still goes through
-lupa. Where this module is not built, so do these two (engine.py).
+imported, and what every script does takes them: `redis.call` and `redis.pcall` are C functions of
+Lua (`script_call`), a run is one protected call (`Bridge.run`) that makes KEYS and ARGV at their
+size and reads a plain result where it lies, `tonumber` knows a short integer when it sees one. All
+else still goes through lupa. Where this module is not built, so does the rest (engine.py).
+
+    Bridge.run -> enter_run -> core.lua: run -> the script -> script_call -> Host.answer
+                      `-> the result, by core.lua's `finish` where it is not plain
 
 What crosses is what crosses through lupa: see host.py and replies.py.
 
 Safety. A Lua error is a longjmp, and any function that allocates in Lua may raise one. So nothing
 that Lua may leave by a jump holds a reference of Python's: `take_request` asks Lua for nothing that
-allocates and leaves the answer in the `Crossing`, `host_call` pushes it from there as a borrowed
+allocates and leaves the answer in the `Crossing`, `script_call` pushes it from there as a borrowed
 reference; a run is inside `lua_pcall`, and its results are read by functions that do not allocate.
+What a script can get hold of has the emptied table of real globals as its environment.
 
 Source: the Lua 5.1 reference manual, https://www.lua.org/manual/5.1/manual.html#3.
 """
@@ -21,11 +26,15 @@ Source: the Lua 5.1 reference manual, https://www.lua.org/manual/5.1/manual.html
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.math cimport signbit
 from libc.stdio cimport snprintf
+from libc.string cimport memcmp
 from lupa import lua51
 
+from cache_server.client cimport Client
 from cache_server.scripting import replies
 from cache_server.scripting.host cimport Host
 
@@ -38,7 +47,13 @@ cdef extern from *:
     typedef int (*lua_CFunction)(lua_State *);
     #define LUA_UPVALUE_1 (-10003)
     #define LUA_REGISTRY (-10000)
+    #define LUA_UPVALUE_2 (-10004)
+    #define LUA_GLOBALS (-10002)
     #define LUA_ALL_RESULTS (-1)
+    enum { NIL = 0, BOOLEAN = 1, NUMBER = 3, STRING = 4, TABLE = 5 };
+    enum { STATUS = 1, LIST = 2 };  /* replies.py */
+    #define FIRST_WORD 3            /* EVAL script numkeys word ... */
+    #define NAMES 64
 
     #define LUA_FUNCTIONS(X) \\
         X(int, lua_gettop, (lua_State *)) \\
@@ -56,6 +71,9 @@ cdef extern from *:
         X(void, lua_pushboolean, (lua_State *, int)) \\
         X(void, lua_pushlstring, (lua_State *, const char *, size_t)) \\
         X(void, lua_pushlightuserdata, (lua_State *, void *)) \\
+        X(void, lua_pushvalue, (lua_State *, int)) \\
+        X(int, lua_setfenv, (lua_State *, int)) \\
+        X(lua_CFunction, lua_tocfunction, (lua_State *, int)) \\
         X(void, lua_pushcclosure, (lua_State *, lua_CFunction, int)) \\
         X(void, lua_createtable, (lua_State *, int, int)) \\
         X(void, lua_rawseti, (lua_State *, int, int)) \\
@@ -85,16 +103,20 @@ cdef extern from *:
         lua_State *state;
         PyObject *host;     /* borrowed */
         PyObject *answer;   /* owned: what the host answered, or what a run came to */
-        PyObject *words;    /* borrowed: the arguments of a run */
+        PyObject *caller;   /* borrowed, of a run; NULL outside */
+        PyObject *words;    /* borrowed: the request that is a run */
+        PyObject *names[NAMES];  /* owned: names of commands that scripts called */
         long long number;
         long long key_count;
-        int protocol;
         int run;            /* references in Lua's registry */
+        int finish;
         int enter;
     } Crossing;
 
-    typedef void (*Taker)(Crossing *, lua_State *);
-    static Taker take_request, take_results;
+    static void (*take_request)(Crossing *, lua_State *);
+    static void (*take_request_unlocked)(Crossing *, lua_State *);
+    static void (*take_results)(Crossing *, lua_State *, int);
+    static int (*take_protocol)(Crossing *);
 
     static void push_plain(lua_State *L, PyObject *value) {
         if (PyBytes_CheckExact(value)) lua_pushlstring(L, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value));
@@ -104,91 +126,166 @@ cdef extern from *:
         else lua_pushboolean(L, value == Py_True);
     }
 
-    static int push_tuple(lua_State *L, PyObject *answer) {
-        Py_ssize_t count = PyTuple_GET_SIZE(answer), i;
-        long kind = count > 1 && PyLong_CheckExact(PyTuple_GET_ITEM(answer, 1))
-            ? PyLong_AsLong(PyTuple_GET_ITEM(answer, 1)) : -1;
-        if (kind == 1) {
+    /* What lies behind redis.call and redis.pcall: its second upvalue is the function of core.lua
+       that makes of an answer what the script gets. */
+    static int script_call(lua_State *L) {
+        Crossing *crossing = lua_touserdata(L, LUA_UPVALUE_1);
+        PyObject *answer;
+        Py_ssize_t count, i;
+        long kind;
+        if (crossing->caller) take_request(crossing, L);
+        else take_request_unlocked(crossing, L);
+        lua_settop(L, 0);
+        answer = crossing->answer;
+        if (!PyTuple_CheckExact(answer)) {
+            push_plain(L, answer);
+            return 1;
+        }
+        count = PyTuple_GET_SIZE(answer);
+        kind = PyLong_AsLong(PyTuple_GET_ITEM(answer, 1));
+        if (kind == STATUS) {
             lua_createtable(L, 0, 1);
             push_plain(L, PyTuple_GET_ITEM(answer, 0));
             lua_setfield(L, -2, "ok");
-            return 1;
-        }
-        if (kind == 2) {
+        } else if (kind == LIST) {
             lua_createtable(L, (int)count - 2, 0);
             for (i = 2; i < count; i++) {
                 push_plain(L, PyTuple_GET_ITEM(answer, i));
                 lua_rawseti(L, -2, (int)i - 1);
             }
-            return 1;
+        } else {
+            lua_pushvalue(L, LUA_UPVALUE_2);
+            push_plain(L, PyTuple_GET_ITEM(answer, 0));
+            lua_pushnumber(L, kind);
+            lua_call(L, 2, 1);
         }
-        for (i = 0; i < count; i++) push_plain(L, PyTuple_GET_ITEM(answer, i));
-        return (int)count;
+        return 1;
     }
 
-    /* The C function behind redis.call. */
-    static int host_call(lua_State *L) {
-        Crossing *crossing = lua_touserdata(L, LUA_UPVALUE_1);
-        take_request(crossing, L);
-        if (!lua_checkstack(L, 8)) return luaL_error(L, "stack overflow");
-        if (PyTuple_CheckExact(crossing->answer)) return push_tuple(L, crossing->answer);
-        push_plain(L, crossing->answer);
-        return 1;
+    /* tonumber: a decimal integer that a double holds is read here, all else by the real one. */
+    static int to_number(lua_State *L) {
+        if (lua_gettop(L) == 1 && lua_type(L, 1) == STRING) {
+            size_t size, i = 0;
+            const char *text = lua_tolstring(L, 1, &size);
+            int negative = size > 1 && text[0] == '-';
+            if (size - negative >= 1 && size - negative <= 15) {
+                long long number = 0;
+                for (i = negative; i < size && text[i] >= '0' && text[i] <= '9'; i++)
+                    number = number * 10 + (text[i] - '0');
+                if (i == size) {
+                    lua_pushnumber(L, negative ? -(double)number : (double)number);
+                    return 1;
+                }
+            }
+        }
+        return lua_tocfunction(L, LUA_UPVALUE_1)(L);
+    }
+
+    /* Whether a table is a list of strings and integers alone: a run returns it as it is. */
+    static int is_plain_list(lua_State *L, int index) {
+        size_t count = lua_objlen(L, index), i;
+        int plain = 1, top = lua_gettop(L);
+        for (i = 1; plain && i <= count; i++) {
+            lua_rawgeti(L, index, (int)i);
+            int type = lua_type(L, -1);
+            if (type == NUMBER) {
+                double number = lua_tonumber(L, -1);
+                plain = number > -9e15 && number < 9e15;
+            } else plain = type == STRING;
+            lua_settop(L, top);
+        }
+        if (!plain) return 0;
+        if (count) lua_pushnumber(L, (double)count);
+        else lua_pushnil(L);
+        if (!lua_next(L, index)) return 1;
+        lua_settop(L, top);  /* a key behind the last of the list */
+        return 0;
+    }
+
+    static void push_words(lua_State *L, PyObject *words, Py_ssize_t from, Py_ssize_t to) {
+        Py_ssize_t i;
+        lua_createtable(L, (int)(to - from), 0);
+        for (i = from; i < to; i++) {
+            push_plain(L, PyList_GET_ITEM(words, i));
+            lua_rawseti(L, -2, (int)(i - from) + 1);
+        }
     }
 
     /* A run, inside lua_pcall. */
     static int enter_run(lua_State *L) {
         Crossing *crossing = lua_touserdata(L, 1);
-        Py_ssize_t count = PyList_GET_SIZE(crossing->words), i;
-        if (!lua_checkstack(L, (int)count + 8)) return luaL_error(L, "too many arguments");
+        PyObject *words = crossing->words;
+        Py_ssize_t first_arg = FIRST_WORD + (Py_ssize_t)crossing->key_count;
+        int type;
         lua_settop(L, 0);
         lua_rawgeti(L, LUA_REGISTRY, crossing->run);
         lua_pushnumber(L, (double)crossing->number);
-        lua_pushnumber(L, crossing->protocol);
-        lua_pushnumber(L, (double)crossing->key_count);
-        for (i = 0; i < count; i++) push_plain(L, PyList_GET_ITEM(crossing->words, i));
-        lua_call(L, (int)count + 3, LUA_ALL_RESULTS);
-        take_results(crossing, L);
+        push_words(L, words, FIRST_WORD, first_arg);
+        push_words(L, words, first_arg, PyList_GET_SIZE(words));
+        lua_call(L, 3, 2);
+        type = lua_type(L, 2);
+        if (lua_toboolean(L, 1) && (type == STRING || type == NUMBER || type == NIL
+                                    || (type == TABLE && is_plain_list(L, 2)))) {
+            take_results(crossing, L, 2);
+            return 0;
+        }
+        lua_rawgeti(L, LUA_REGISTRY, crossing->finish);
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, 2);
+        lua_pushnumber(L, take_protocol(crossing));
+        lua_call(L, 3, LUA_ALL_RESULTS);
+        take_results(crossing, L, 3);
         return 0;
     }
 
-    /* (value) -> whether a table is a list of strings and integers alone: a run returns it as it is. */
-    static int is_plain_list(lua_State *L) {
-        size_t count = lua_objlen(L, 1), i;
-        int plain = 1;
-        lua_settop(L, 1);
-        if (count) lua_pushnumber(L, (double)count);
-        else lua_pushnil(L);
-        if (lua_next(L, 1)) plain = 0;  /* a key behind the last of the list */
-        for (i = 1; plain && i <= count; i++) {
-            lua_settop(L, 1);
-            lua_rawgeti(L, 1, (int)i);
-            int type = lua_type(L, 2);
-            if (type == 3) {
-                double number = lua_tonumber(L, 2);
-                plain = number > -9e15 && number < 9e15;
-            } else plain = type == 4;
-        }
-        lua_pushboolean(L, plain);
-        return 1;
+    /* A C function with the emptied globals as its environment, not the table of `package`. */
+    static void push_function(lua_State *L, lua_CFunction function, int upvalues) {
+        lua_pushcclosure(L, function, upvalues);
+        lua_pushvalue(L, LUA_GLOBALS);
+        lua_setfenv(L, -2);
     }
 
-    /* What package.loadlib finds. (address) -> redis.call's function and `is_plain_list`;
-       (address, run) keeps the function that runs. */
+    /* (call_result, pcall_result, tonumber) -> redis.call, redis.pcall, tonumber */
+    static int make_functions(lua_State *L) {
+        int i;
+        lua_settop(L, 3);
+        for (i = 1; i <= 2; i++) {
+            lua_pushvalue(L, LUA_UPVALUE_1);
+            lua_pushvalue(L, i);
+            push_function(L, script_call, 2);
+        }
+        lua_pushvalue(L, 3);
+        push_function(L, to_number, 1);
+        return 3;
+    }
+
+    /* What package.loadlib finds. (address) -> `make_functions`; (address, run, finish) keeps the
+       functions that run and that tell what a run came to. */
     __attribute__((visibility("default"))) int cache_server_bridge(lua_State *L) {
         Crossing *crossing = (Crossing *)(size_t)lua_tonumber(L, 1);
         if (lua_gettop(L) == 1) {
             lua_pushlightuserdata(L, crossing);
-            lua_pushcclosure(L, host_call, 1);
-            lua_pushcclosure(L, is_plain_list, 0);
-            return 2;
+            push_function(L, make_functions, 1);
+            return 1;
         }
         crossing->state = L;
-        lua_settop(L, 2);
+        lua_settop(L, 3);
+        crossing->finish = luaL_ref(L, LUA_REGISTRY);
         crossing->run = luaL_ref(L, LUA_REGISTRY);
-        lua_pushcclosure(L, enter_run, 0);
+        push_function(L, enter_run, 0);
         crossing->enter = luaL_ref(L, LUA_REGISTRY);
         return 0;
+    }
+
+    /* A decimal integer; the number of characters. */
+    static int write_integer(char *out, long long number) {
+        char digits[24];
+        int count = 0, size = 0;
+        unsigned long long rest = number < 0 ? 0ULL - (unsigned long long)number : (unsigned long long)number;
+        do { digits[count++] = '0' + rest % 10; rest /= 10; } while (rest);
+        if (number < 0) out[size++] = '-';
+        while (count) out[size++] = digits[--count];
+        return size;
     }
     """
     ctypedef struct lua_State:
@@ -197,16 +294,20 @@ cdef extern from *:
         lua_State *state
         PyObject *host
         PyObject *answer
+        PyObject *caller
         PyObject *words
+        PyObject **names
         long long number
         long long key_count
-        int protocol
-        int run
         int enter
     int LUA_REGISTRY
-    ctypedef void (*Taker)(Crossing *, lua_State *) noexcept
-    Taker take_request, take_results
+    int NAMES, BOOLEAN, NUMBER, STRING, TABLE
+    void (*take_request)(Crossing *, lua_State *) noexcept
+    void (*take_request_unlocked)(Crossing *, lua_State *) noexcept
+    void (*take_results)(Crossing *, lua_State *, int) noexcept
+    int (*take_protocol)(Crossing *) noexcept
     const char *lua_find(const char *)
+    int write_integer(char *, long long)
     int lua_gettop(lua_State *)
     void lua_settop(lua_State *, int)
     int lua_type(lua_State *, int)
@@ -224,10 +325,7 @@ if _missing != NULL:
 
 log = logging.getLogger("cache_server")
 
-DEF BOOLEAN = 1
-DEF NUMBER = 3
-DEF STRING = 4
-DEF TABLE = 5
+DEF NAME_BYTES_MAX = 32
 
 
 cdef object value_at(lua_State *L, int index):
@@ -253,12 +351,39 @@ cdef object word_at(lua_State *L, int index):
     """A string or number on Lua's stack as a command's argument (as host._word has it)."""
     cdef char text[32]
     cdef double number
+    cdef bint whole
     if lua_type(L, index) != NUMBER:
         return value_at(L, index)
     number = lua_tonumber(L, index)
-    if -1e17 < number < 1e17 and number == <double><long long>number:
-        return PyBytes_FromStringAndSize(text, snprintf(text, 32, "%lld", <long long>number))
+    whole = -1e17 < number < 1e17 and number == <double><long long>number
+    if whole and not (number == 0 and signbit(number)):
+        return PyBytes_FromStringAndSize(text, write_integer(text, <long long>number))
     return PyBytes_FromStringAndSize(text, snprintf(text, 32, "%.17g", number))
+
+
+cdef object name_at(Crossing *crossing, lua_State *L, int index):
+    """The name of a command: the same object again for the same string of Lua, so that its hash is
+    known already."""
+    cdef size_t size
+    cdef const char *text
+    cdef PyObject *known
+    cdef PyObject **place
+    cdef bytes name
+    if lua_type(L, index) != STRING:
+        return word_at(L, index)
+    text = lua_tolstring(L, index, &size)
+    if size > NAME_BYTES_MAX:
+        return PyBytes_FromStringAndSize(text, size)
+    place = &crossing.names[(<size_t>text >> 4) % <size_t>NAMES]
+    known = place[0]
+    if known != NULL and <size_t>PyBytes_GET_SIZE(<object>known) == size:
+        if memcmp(PyBytes_AS_STRING(<object>known), text, size) == 0:
+            return <object>known
+    name = PyBytes_FromStringAndSize(text, size)
+    Py_INCREF(name)
+    place[0] = <PyObject *>name
+    Py_XDECREF(known)
+    return name
 
 
 cdef list list_at(lua_State *L, int index):
@@ -282,41 +407,59 @@ cdef void keep(Crossing *crossing, object answer) noexcept:
     Py_XDECREF(before)
 
 
-cdef void request_taken(Crossing *crossing, lua_State *L) noexcept with gil:
+cdef void request_taken(Crossing *crossing, lua_State *L) noexcept:
     """Hands the host a call's arguments, and keeps what it answers."""
-    cdef list request = []
+    cdef int count = lua_gettop(L)
     cdef int index
+    cdef list request
+    cdef object word
     try:
-        for index in range(1, lua_gettop(L) + 1):
-            request.append(word_at(L, index))
+        request = PyList_New(count)
+        for index in range(count):
+            word = word_at(L, index + 1) if index else name_at(crossing, L, 1)
+            Py_INCREF(word)
+            PyList_SET_ITEM(request, index, word)
         keep(crossing, (<Host>crossing.host).answer(request))
     except Exception as error:
         log.exception("a script's call failed")
         keep(crossing, (b"ERR internal error: " + repr(error).encode(), replies.MISUSE))
 
 
-cdef void results_taken(Crossing *crossing, lua_State *L) noexcept:
-    """Keeps what a run returned: a value, a plain list, or a tuple of several."""
+cdef void request_taken_unlocked(Crossing *crossing, lua_State *L) noexcept with gil:
+    """`request_taken` outside of a run: lupa gave up the interpreter's lock (FUNCTION LOAD)."""
+    request_taken(crossing, L)
+
+
+cdef void results_taken(Crossing *crossing, lua_State *L, int first) noexcept:
+    """Keeps what a run returned, from `first` on the stack: a value, a plain list, or a tuple of
+    several."""
     cdef int count = lua_gettop(L)
     cdef int index
     try:
-        if count == 1 and lua_type(L, 1) == TABLE:
-            keep(crossing, list_at(L, 1))
-        elif count == 1:
-            keep(crossing, value_at(L, 1))
+        if count == first and lua_type(L, first) == TABLE:
+            keep(crossing, list_at(L, first))
+        elif count == first:
+            keep(crossing, value_at(L, first))
         else:
-            keep(crossing, tuple([value_at(L, index) for index in range(1, count + 1)]))
+            keep(crossing, tuple([value_at(L, index) for index in range(first, count + 1)]))
     except MemoryError:
         # Else the answer of the run's last call would pass for what the run returned.
         keep(crossing, (False, b"ERR not enough memory for the script's reply", None, False))
 
 
+cdef int protocol_taken(Crossing *crossing) noexcept:
+    """The protocol version of who runs the script."""
+    return (<Client>crossing.caller).protocol
+
+
 take_request = request_taken
+take_request_unlocked = request_taken_unlocked
 take_results = results_taken
+take_protocol = protocol_taken
 
 
 cdef class Bridge:
-    """The two crossings of one interpreter."""
+    """The crossings of one interpreter."""
 
     cdef Crossing crossing
     cdef Host host
@@ -328,28 +471,36 @@ cdef class Bridge:
         self.opener = runtime.eval(b"package.loadlib")(__file__.encode(), b"cache_server_bridge")
 
     def __dealloc__(self):
+        cdef int index
         Py_XDECREF(self.crossing.answer)
+        for index in range(NAMES):
+            Py_XDECREF(self.crossing.names[index])
 
     @property
     def functions(self):
-        """Functions of Lua: redis.call's, and the one that tells whether a value is a plain list."""
+        """A function of Lua: (call_result, pcall_result, tonumber) -> redis.call, redis.pcall,
+        tonumber."""
         return self.opener(<size_t>&self.crossing)
 
-    def keep_run(self, run):
-        """Says which function of Lua runs a script."""
-        self.opener(<size_t>&self.crossing, run)
+    def keep_functions(self, run, finish):
+        """Says which functions of Lua run a script, and tell what it came to."""
+        self.opener(<size_t>&self.crossing, run, finish)
 
-    cpdef run(self, long long number, int protocol, long long key_count, list words):
-        """One run; what the function returned. Raises LuaError for what it did not catch."""
+    cpdef run(self, long long number, Client caller, long long key_count, list words):
+        """One run for the request `words`; what the function returned. Raises LuaError for what it
+        did not catch."""
         cdef Crossing *crossing = &self.crossing
         cdef object problem, result
+        cdef int failed
         crossing.words = <PyObject *>words
         crossing.number = number
-        crossing.protocol = protocol
         crossing.key_count = key_count
+        crossing.caller = <PyObject *>caller
         lua_rawgeti(crossing.state, LUA_REGISTRY, crossing.enter)
         lua_pushlightuserdata(crossing.state, crossing)
-        if lua_pcall(crossing.state, 1, 0, 0):
+        failed = lua_pcall(crossing.state, 1, 0, 0)
+        crossing.caller = NULL
+        if failed:
             problem = value_at(crossing.state, -1)
             lua_settop(crossing.state, -2)
             raise lua51.LuaError(problem)

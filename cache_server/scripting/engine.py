@@ -2,13 +2,13 @@
 
 The Lua side keeps what can be run in a table by number; the host keeps the numbers. A run is one
 call into Lua with the arguments as they came, and its result is converted on the Lua side, because
-each object that crosses costs more than all that Lua does with it. The two crossings that every
-script makes go by `bridge.pyx` where that is built.
+each object that crosses costs more than all that Lua does with it. The crossings that every script
+makes go by `bridge.pyx` where that is built.
 
-    run(number, protocol, key_count, *args)  ->  value | (True, RESP) | (False, error, place, told)
+    run(number, caller, key_count, request)  ->  value | (True, RESP) | (False, error, place, told)
 
 Limits: an interpreter holds at most SCRIPT_MEMORY_BYTES_MAX, then it says "not enough memory"; more
-than ARGUMENTS_MAX arguments come in portions, as Lua's stack is small.
+than ARGUMENTS_MAX arguments come through lupa in portions, as Lua's stack is small.
 
 Source: https://github.com/scoder/lupa, the Lua 5.1 reference manual.
 """
@@ -42,10 +42,6 @@ _HOST = """call stage call_staged more interrupt log sha1 random seed set_resp s
     bytes_double"""
 _DEBUGGER = ("stops", "next", "show", "stepping", "breakpoint", "trace")
 _chunks: dict[str, bytes] = {}
-
-
-def _through_lupa(run: Any) -> Any:
-    return lambda number, protocol, key_count, args: run(number, protocol, key_count, *args)
 
 
 def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
@@ -93,16 +89,17 @@ class Engine:
         table[b"version_number"] = version_number(REDIS_VERSION)
         bridge = None if Bridge is None else Bridge(self._runtime, host)
         if bridge is not None:
-            table[b"native_call"], table[b"is_plain_list"] = bridge.functions
+            table[b"native"] = bridge.functions
         load = self._runtime.eval(b"loadstring")
         core = load(library_chunk("core"))
-        run, self._load_script, self._load_functions, self._stage, self.forget, collect = core(
+        self._run_words, run, finish, *others, collect = core(
             self._runtime.table_from(table), for_functions, deprecated_api
         )
+        self._load_script, self._load_functions, self._stage, self.forget = others
         if bridge is not None:
-            bridge.keep_run(run)
-        #: (number, protocol, key_count, args) -> what the Lua side's run returns
-        self.run = _through_lupa(run) if bridge is None else bridge.run
+            bridge.keep_functions(run, finish)
+        #: (number, caller, key_count, request) -> what the run came to
+        self.run = self._run_through_lupa if bridge is None else bridge.run
         self._collect = collect
         collect(b"collect")
         #: What the sandbox itself takes.
@@ -123,11 +120,16 @@ class Engine:
         result = self._load_functions(text)
         return None if result is True else result[1]
 
-    def stage(self, keys: list[bytes], args: list[bytes]) -> None:
-        """Hands over arguments for the next run, in portions."""
-        for are_keys, words in ((True, keys), (False, args)):
-            for at in range(0, max(1, len(words)), ARGUMENTS_MAX):
-                self._stage(are_keys, *words[at : at + ARGUMENTS_MAX])
+    def _run_through_lupa(
+        self, number: int, caller: Any, key_count: int, request: list[bytes]
+    ) -> Any:
+        words = request[3:]
+        if len(words) > ARGUMENTS_MAX:
+            for are_keys, staged in ((True, words[:key_count]), (False, words[key_count:])):
+                for at in range(0, max(1, len(staged)), ARGUMENTS_MAX):
+                    self._stage(are_keys, *staged[at : at + ARGUMENTS_MAX])
+            words = []
+        return self._run_words(number, caller.protocol, key_count, *words)
 
     def collect(self) -> None:
         """A full collection of garbage."""

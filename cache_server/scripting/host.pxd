@@ -3,8 +3,12 @@ from cache_server.commands.dispatch cimport Dispatcher
 from cache_server.commands.propagation cimport Propagation
 from cache_server.commands.table cimport Command
 from cache_server.keyspace.database cimport Keyspace
+from cache_server.scripting.replies cimport to_lua
 
 cimport cython
+
+cdef int _SCRIPT, _RESTRICTED, _TRACKING, _WRITE, _READONLY, _NOSCRIPT, _MEMORY, _INHERITED
+cdef int _FOLLOWERS, _ALL
 
 cdef class _Voice:
     cdef public int protocol

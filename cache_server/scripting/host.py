@@ -37,6 +37,10 @@ from cache_server.scripting.replies import ERROR, MISUSE, next_portion, to_lua
 
 log = logging.getLogger("cache_server")
 
+_SCRIPT = states.SCRIPT | states.DENY_BLOCKING
+_RESTRICTED, _TRACKING = states.RESTRICTED, states.TRACKING
+_WRITE, _READONLY, _NOSCRIPT = rows.WRITE, rows.READONLY, rows.NOSCRIPT
+_MEMORY = GATE_MEMORY
 _INHERITED = states.LEADER | states.REPLAY | states.RESTRICTED
 READONLY = b"READONLY You can't write against a read only replica."
 OUT_OF_MEMORY = b"OOM command not allowed when used memory > 'maxmemory'."
@@ -47,6 +51,7 @@ WRONG_ARITY = b"ERR Wrong number of args calling Redis command from script"
 NOT_ALLOWED = b"ERR This Redis command is not allowed from script"
 REPL_FOLLOWERS = 2
 REPL_ALL = 3
+_FOLLOWERS, _ALL = REPL_FOLLOWERS, REPL_ALL
 
 _LEVELS = (logging.DEBUG, VERBOSE, logging.INFO, logging.WARNING)
 _RANDOM_STEP, _RANDOM_ADD, _RANDOM_MASK = 0x5DEECE66D, 0xB, (1 << 48) - 1
@@ -102,14 +107,14 @@ class Host:
         client.db = caller.db
         client.user = caller.user
         self.voice.protocol = 2
-        client.flags = states.SCRIPT | states.DENY_BLOCKING | caller.flags & _INHERITED
+        client.flags = _SCRIPT | caller.flags & _INHERITED
         self.caller = caller
         self.read_only = read_only
         self.allow_oom = allow_oom
         self.wrote = False
-        self.replicate = REPL_ALL
+        self.replicate = _ALL
         self.now_ms = self.keyspace.now_ms
-        if self.dispatcher.gates & GATE_MEMORY:
+        if self.dispatcher.gates & _MEMORY:
             self.full = not allow_oom and self.server.out_of_memory()
 
     def end(self) -> None:
@@ -138,28 +143,32 @@ class Host:
                 request[index] = word
         if not request:
             return (NO_ARGUMENTS, MISUSE)
-        cmd = self._find(request)
+        cmd = self.dispatcher.lookup.get(request[0])
+        if cmd is None or cmd.subcommands is not None:
+            cmd = self._find(request)
         refusal = None
         if cmd is None:
             refusal = UNKNOWN_COMMAND
-        elif not cmd.accepts(len(request)) or cmd.handler is rows.container_only:
+        elif not cmd.accepts(len(request)) or (
+            cmd.subcommands is not None and cmd.handler is rows.container_only
+        ):
             refusal = WRONG_ARITY
-        elif cmd.flags & rows.NOSCRIPT and not self.deny_nothing:
+        elif cmd.flags & _NOSCRIPT and not self.deny_nothing:
             refusal = NOT_ALLOWED
-        elif self.dispatcher.gates or self.read_only or self.client.flags & states.RESTRICTED:
+        elif self.dispatcher.gates or self.read_only or self.client.flags & _RESTRICTED:
             refusal = self._refusal(cmd, request)
         if refusal is not None:
             return self._refuse(cmd, refusal)
         if cmd is None:
             return None
-        if cmd.flags & rows.WRITE:
+        if cmd.flags & _WRITE:
             self.wrote = True
-        if self.replicate & REPL_FOLLOWERS:
+        if self.replicate & _FOLLOWERS:
             value = self.dispatcher.call(self.client, cmd, request)
         else:
             value = self._call_unseen(cmd, request)
         self.keyspace.now_ms = self.now_ms
-        if self.caller.flags & states.TRACKING and cmd.flags & rows.READONLY:
+        if self.caller.flags & _TRACKING and cmd.flags & _READONLY:
             self.server.tracking.script_read(self.caller)
         if type(value) is bytes:
             return value

@@ -20,6 +20,7 @@ from typing import Any
 from cache_server.errors import CommandError
 from cache_server.wire.replies import (
     NULL_ARRAY,
+    OK,
     Map,
     Raw,
     SetReply,
@@ -36,10 +37,13 @@ MISUSE = 4
 
 PORTION = 200
 _PLAIN = frozenset([bytes, int])
+_OK = (OK.text, STATUS)
 
 
 def to_lua(value: Any, protocol: int, stream: list[Any]) -> Any:
     """The value for Lua; the tokens of a long or nested one are left in `stream`."""
+    if value is OK:
+        return _OK
     kind = type(value)
     if kind is bytes or kind is int:
         return value

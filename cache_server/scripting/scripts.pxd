@@ -4,6 +4,8 @@ from cache_server.scripting.host cimport Host
 
 cimport cython
 
+cdef int _STALE, _COMPATIBLE, _ALLOW_OOM, _NO_WRITES
+
 cdef class Script:
     cdef public bytes body
     cdef public bytes sha
@@ -25,6 +27,8 @@ cdef class Scripting:
     cdef public Host host
     cdef public dict scripts
     cdef dict _texts
+    cdef bytes _last_text
+    cdef Script _last_script
     cdef long long _next_number
     cdef object _engine
     cdef public object libraries
@@ -38,7 +42,6 @@ cdef class Scripting:
     @cython.locals(flags=int)
     cpdef run_script(self, Client ctx, Script script, list args, long long key_count, bint read_only, engine=*)
     @cython.final
-    @cython.locals(ctx=Client, args=list)
     cdef _run(self, Run run, engine, long long number, long long key_count)
     @cython.final
     cdef _end_run(self, Run run)

@@ -24,7 +24,7 @@ from cache_server.commands.dispatch import GATE_BUSY, GATE_READONLY, GATE_STALE
 from cache_server.constants import SCRIPT_TEXTS_MAX
 from cache_server.errors import CommandError, CountedError
 from cache_server.scripting.debugging import DebugSessions
-from cache_server.scripting.engine import ARGUMENTS_MAX, Engine
+from cache_server.scripting.engine import Engine
 from cache_server.scripting.flags import (
     ALLOW_OOM,
     ALLOW_STALE,
@@ -50,6 +50,8 @@ LOAD_TIMEOUT_MS = 500
 #: What Redis's dictionaries take for a script besides its text, in bytes (INFO memory).
 _SCRIPT_OVERHEAD_BYTES = 120
 _MEMORY_READ_RUNS = 64
+_STALE = GATE_STALE
+_COMPATIBLE, _ALLOW_OOM, _NO_WRITES = COMPATIBLE, ALLOW_OOM, NO_WRITES
 
 
 class Script:
@@ -91,6 +93,9 @@ class Scripting:
         self.host.interrupt_hook = self._interrupt
         self.scripts: dict[bytes, Script] = {}
         self._texts: dict[bytes, Script] = {}
+        #: Clients repeat a script: comparing texts is cheaper than hashing one.
+        self._last_text = b""
+        self._last_script: Script | None = None
         self._next_number = 1
         self._engine: Engine | None = None
         self.libraries = Libraries(self)
@@ -130,8 +135,11 @@ class Scripting:
 
     def script_of_text(self, body: bytes) -> Script:
         """The script with this text, compiled when it is new. Raises CommandError."""
+        if body == self._last_text and self._last_script is not None:
+            return self._last_script
         script = self._texts.get(body)
         if script is not None:
+            self._last_text, self._last_script = body, script
             return script
         sha = hashlib.sha1(body, usedforsecurity=False).hexdigest().encode()
         script = self.scripts.get(sha)
@@ -167,6 +175,7 @@ class Scripting:
         """Forgets every script, and what they left in the interpreter."""
         self.scripts = {}
         self._texts = {}
+        self._last_script = None
         self.scripts_bytes = 0
         self._engine = None
         self._read_memory()
@@ -213,11 +222,11 @@ class Scripting:
         """Runs a script for a client; its reply. `engine`: another than EVAL's, where the script
         was loaded. Raises CommandError."""
         flags = script.flags
-        if flags != COMPATIBLE or self.dispatcher.gates & GATE_STALE:
+        if flags != _COMPATIBLE or self.dispatcher.gates & _STALE:
             self._check(ctx, flags, read_only)
-            if flags != COMPATIBLE:
-                read_only = read_only or bool(flags & NO_WRITES)
-        self.host.begin(ctx, read_only, bool(flags & ALLOW_OOM))
+            if flags != _COMPATIBLE:
+                read_only = read_only or bool(flags & _NO_WRITES)
+        self.host.begin(ctx, read_only, bool(flags & _ALLOW_OOM))
         run = Run(ctx, script.sha, args, True, self.dispatcher.clock_ns)
         return self._run(run, engine or self._engine or self.engine, script.number, key_count)
 
@@ -251,14 +260,9 @@ class Scripting:
         return self._run(run, self.libraries.engine, function.number, key_count)
 
     def _run(self, run: Run, engine: Engine, number: int, key_count: int) -> Any:
-        ctx, args = run.caller, run.args
         self.running = run
         try:
-            if len(args) > ARGUMENTS_MAX:
-                engine.stage(args[3 : 3 + key_count], args[3 + key_count :])
-                result = engine.run(number, ctx.protocol, key_count, [])
-            else:
-                result = engine.run(number, ctx.protocol, key_count, args[3:])
+            result = engine.run(number, run.caller, key_count, run.args)
         finally:
             self._end_run(run)
         self.dispatcher.clock_ns = run.began_ns

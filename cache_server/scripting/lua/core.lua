@@ -22,8 +22,7 @@ local find, match, gmatch, rep, byte, floor =
 local co_create, co_resume, collectgarbage, dump = coroutine.create, coroutine.resume, collectgarbage, string.dump
 local as_function = python.as_function
 
-local host_call, host_more = host.native_call or as_function(host.call), as_function(host.more)
-local is_plain_list = host.is_plain_list or function() return false end
+local host_call, host_more = as_function(host.call), as_function(host.more)
 local host_interrupt, host_log = as_function(host.interrupt), as_function(host.log)
 local host_sha1, host_random = as_function(host.sha1), as_function(host.random)
 local host_seed, host_set_resp = as_function(host.seed), as_function(host.set_resp)
@@ -260,8 +259,8 @@ encode = function(value, proto, out, depth)
   end
 end
 
--- The host gets a plain value, or a plain list where it takes one; or true, RESP; or false, error, its
--- place, whether it is counted.
+-- The host gets a plain value; or true, RESP; or false, error, its place, whether it is counted. (Of
+-- plain values and lists the bridge does not ask, it reads them itself.)
 local function finish(ok, value, proto)
   local kind = type(value)
   if not ok then
@@ -275,7 +274,6 @@ local function finish(ok, value, proto)
   end
   if kind == "string" or kind == "number" then return value end
   if kind == "table" then
-    if is_plain_list(value) then return value end
     local text = rawget(value, "err")
     if type(text) == "string" then
       return false, text, nil, rawget(value, "ignore_error_stats_update") == true
@@ -301,30 +299,16 @@ local function begin()
   end
 end
 
-local staged_keys, staged_args
-
-local function run_eval(number, proto, key_count, ...)
-  local keys, args
-  if staged_keys then
-    keys, args = staged_keys, staged_args
-    staged_keys, staged_args = nil, nil
-  elseif key_count == 0 then
-    keys, args = {}, {...}
-  else
-    keys = {...}
-    args = {}
-    for i = key_count + 1, #keys do
-      args[i - key_count] = keys[i]
-      keys[i] = nil
-    end
-  end
+-- A run: whether it came to its end, and its value or its error. `finish` says what that is to the host.
+local function run_eval(number, keys, args)
   globals.KEYS, globals.ARGV = keys, args
-  begin()
+  resp = 2
+  if killed then begin() end
   running = true
   local ok, value = xpcall(functions[number], on_error)
   running = false
   if killed then begin() end
-  return finish(ok, value, proto)
+  return ok, value
 end
 
 local current, current_keys, current_args
@@ -333,7 +317,23 @@ local function call_current()
   return (current(current_keys, current_args))
 end
 
-local function run_function(number, proto, key_count, ...)
+local function run_function(number, keys, args)
+  current, current_keys, current_args = functions[number], keys, args
+  resp = 2
+  if killed then begin() end
+  running = true
+  local ok, value = xpcall(call_current, on_error)
+  running = false
+  current, current_keys, current_args = nil, nil, nil
+  if killed then begin() end
+  return ok, value
+end
+
+local run = for_functions and run_function or run_eval
+local staged_keys, staged_args
+
+-- A run through lupa, with the arguments as they came.
+local function run_words(number, proto, key_count, ...)
   local keys, args
   if staged_keys then
     keys, args = staged_keys, staged_args
@@ -345,13 +345,7 @@ local function run_function(number, proto, key_count, ...)
       keys[i] = nil
     end
   end
-  current, current_keys, current_args = functions[number], keys, args
-  begin()
-  running = true
-  local ok, value = xpcall(call_current, on_error)
-  running = false
-  current, current_keys, current_args = nil, nil, nil
-  if killed then begin() end
+  local ok, value = run(number, keys, args)
   return finish(ok, value, proto)
 end
 
@@ -456,6 +450,8 @@ function redis.pcall(...)
   if select("#", ...) > ARGUMENTS_MAX then return pcall_result(call_in_portions(...)) end
   return pcall_result(host_call(...))
 end
+
+if host.native then redis.call, redis.pcall, real_globals.tonumber = host.native(call_result, pcall_result, tonumber) end
 
 local function require_run(what)
   if not running then error(coded_error(what .. " can only be called inside a script invocation")) end
@@ -903,4 +899,4 @@ local keep = {}
 for name in pairs(real_globals) do keep[#keep + 1] = name end
 for _, name in pairs(keep) do real_globals[name] = nil end
 
-return for_functions and run_function or run_eval, load_script, load_functions, stage, forget, collectgarbage
+return run_words, run, finish, load_script, load_functions, stage, forget, collectgarbage

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_server.server import Server
-from tests.unit.scripting.talking import ask, run
+from tests.unit.scripting.talking import ask, run, scripted
 from tests.unit.talk import Room, Shell
 
 
@@ -35,6 +35,13 @@ def test_what_would_lead_outside_is_not_there(client: Shell, name: str) -> None:
 def test_what_scripts_share_cannot_be_changed(client: Shell, script: str) -> None:
     assert b"Attempt to modify a readonly table" in run(client, script)
     assert run(client, "return redis.call('ping')") == b"+PONG\r\n"
+
+
+@pytest.mark.parametrize("name", ["redis.call", "redis.pcall", "tonumber", "string.rep", "error"])
+def test_the_environment_of_a_function_leads_nowhere(name: str) -> None:
+    with scripted(lua_enable_deprecated_api="yes") as client:
+        script = f"local e = getfenv({name}) return {{tostring(e == _G), rawget(e, 'loadlib')}}"
+        assert run(client, script) == b"*1\r\n$4\r\ntrue\r\n"
 
 
 def test_a_script_leaves_no_trace_for_the_next(client: Shell) -> None:

@@ -275,3 +275,39 @@ def test_coordinates_are_doubles_to_a_script_in_resp3(client: Shell) -> None:
     ask(client, "GEOADD", "g", "1", "2", "m")
     script = "redis.setresp(3) return type(redis.call('GEOPOS', 'g', 'm')[1][2].double)"
     assert run(client, script) == b"$6\r\nnumber\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("12", "12"), ("-7", "-7"), ("-0", "-0"), ("007", "7"),
+        ("123456789012345", "1.2345678901234e+14"),
+        ("1234567890123456", "1.2345678901235e+15"), (" 7 ", "7"), ("0x1F", "31"), ("1e3", "1000"),
+        ("1.5", "1.5"), ("", "nil"), ("-", "nil"), ("--1", "nil"), ("1a", "nil"), ("1\\0", "1"),
+    ],
+)  # fmt: skip
+def test_tonumber_reads_what_lua_reads(client: Shell, text: str, number: str) -> None:
+    answer = run(client, f"return tostring(tonumber('{text}'))")
+    assert answer == b"$%d\r\n%b\r\n" % (len(number), number.encode())
+
+
+def test_tonumber_takes_a_base_and_refuses_nothing_at_all(client: Shell) -> None:
+    assert run(client, "return tonumber('11', 2)") == b":3\r\n"
+    assert b"bad argument #1 to 'tonumber' (value expected)" in run(client, "return tonumber()")
+
+
+def test_a_script_takes_and_hands_on_thousands_of_arguments(client: Shell) -> None:
+    words = [str(number) for number in range(7_900)]
+    script = "redis.call('RPUSH', KEYS[1], unpack(ARGV)) return {#KEYS, #ARGV, ARGV[#ARGV]}"
+    answer = ask(client, "EVAL", script, "1", "list", *words)
+    assert answer == b"*3\r\n:1\r\n:7900\r\n$4\r\n7899\r\n"
+    assert ask(client, "LRANGE", "list", "7898", "-1") == b"*2\r\n$4\r\n7898\r\n$4\r\n7899\r\n"
+    assert run(client, "return #ARGV", "0", *words) == b":7900\r\n"
+
+
+def test_texts_that_take_turns_are_told_apart_and_flushed(client: Shell) -> None:
+    for _ in range(2):
+        assert run(client, "return 1") == b":1\r\n"
+        assert run(client, "return 2") == b":2\r\n"
+    assert ask(client, "SCRIPT", "FLUSH") == b"+OK\r\n"
+    assert run(client, "return 2") == b":2\r\n"
