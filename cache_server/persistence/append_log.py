@@ -392,13 +392,15 @@ class AppendLog:
     def _retry(self) -> None:
         self.failing = False
         if self.syncs.broken:
-            self.failing = True
             self._failed_at = time.monotonic()
             if self.rewriting is None:
                 self.rewrite()
+            self.write_held()  # up to where the rewrite began: only there it can go to its file
+            self.failing = True
         elif self.write_held():
             log.warning("AOF write error looks solved, Redis can write again.")
             self.server.disk_failing(False)
+            self.syncs.release_written()
             self.on_writable()
 
     def check_writable(self) -> None:
@@ -413,8 +415,10 @@ class AppendLog:
     def sync_trusted(self) -> None:
         """New files hold everything again."""
         self.failing = False
-        self.server.disk_failing(False)
-        self.on_writable()
+        if self.write_held():
+            self.server.disk_failing(False)
+            self.syncs.release_written()
+            self.on_writable()
 
     # -- files ---------------------------------------------------------------------------------
 

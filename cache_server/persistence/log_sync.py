@@ -1,7 +1,8 @@
 """Syncing the log: in a thread, one sync at a time, and the replies that wait for one.
 
 What was written while a sync ran is covered by the next, together (group commit). Replies to
-writes leave after the log has been handed what they tell of, at the end of the loop's turn. Under
+writes leave after the log has been handed what they tell of, at the end of the loop's turn; if the
+disk refuses that, when there is room and the log has it (a killed process has lost it). Under
 `appendfsync always` they wait for the disk as well: the channel of a client that wrote is stopped,
 so that all of its output is covered by the sync that begins next; then it is sent, and its next
 requests are taken.
@@ -97,8 +98,7 @@ class Syncs:
             self.durable = self._owner.position
         written = self._gate_written if on else None
         self._owner.server.dispatcher.hold_replies(self._gate if always else written)
-        if not always:
-            self._release(self._take_waiting())
+        self.release_written()
 
     def every_second(self, hindered: bool) -> None:
         """appendfsync everysec: begins a sync when a second has passed since the last one began."""
@@ -121,7 +121,9 @@ class Syncs:
         self.running = True
         self._synced_at = time.monotonic()
         self._synced_position = self._syncing_position = owner.position
-        self._syncing = self._take_waiting()
+        # Who waits for what the disk refused is not covered.
+        covers = self.always and not self._refused
+        self._syncing = self._take_waiting() if covers else []
         self._thread.run(owner.file.sync, self._done)
 
     def _done(self, error: Exception | None) -> None:
@@ -189,17 +191,35 @@ class Syncs:
         return False
 
     def send(self) -> None:
-        """The turn's stream is in the log, or waits there for room: replies are sent."""
+        """The turn's stream is in the log: replies are sent; or waits there for room, and so do
+        they."""
         unsent, self.unsent = self.unsent, []
-        lease_gate = self._owner.server.dispatcher.lease_gate
+        owner = self._owner
+        refused = self._refused and owner.server.replication.leading
+        lease_gate = owner.server.dispatcher.lease_gate
         for channel in unsent:
             client = channel.client
             if channel.gate is None or client is None or client.flags & _CLOSED:
+                continue
+            if refused:
+                if not channel.stop & _UNDURABLE:
+                    channel.stop |= _UNDURABLE
+                    self._waiting.append(channel)
                 continue
             channel.gate = lease_gate
             channel.flush()
             if channel.queued or client.flags & _CLOSE_AFTER_REPLY:
                 client.connection.pass_needs_care()
+
+    def release_written(self) -> None:
+        """Once the log has what waited, only those wait on who wait for a sync."""
+        if not self.always and not self._refused:
+            self._release(self._take_waiting())
+
+    @property
+    def _refused(self) -> bool:
+        """Whether there is something that the log could not be given."""
+        return bool(self._owner.failing and self._owner.held)
 
     def _pass(self, channel: Any) -> bool:
         """The log has no objection; the lease may have one."""

@@ -401,14 +401,18 @@ def test_a_full_disk_refuses_writes_and_loses_nothing() -> None:
         node = await Node(disk).start()
         node.say("SET a 1")
         disk.full = True
-        assert node.say("SET a 2") == b"+OK\r\n"
-        assert node.say("SET a 3").startswith(
+        other = Shell(node.server)
+        assert node.say("SET a 2") == b""
+        node.server.flush_stream()
+        assert node.shell.take() == b"", "what a kill would lose is not acknowledged"
+        assert other.say("SET a 3").startswith(
             b"-MISCONF Errors writing to the AOF file: No space left on device"
         )
-        assert node.say("GET a") == b"$1\r\n2\r\n"
-        assert b"aof_last_write_status:err" in node.say("INFO persistence")
+        assert other.say("GET a") == b"$1\r\n2\r\n"
+        assert b"aof_last_write_status:err" in other.say("INFO persistence")
         disk.full = False
         await node.until(lambda: not node.log.failing)
+        assert node.shell.take() == b"+OK\r\n"
         assert node.say("SET a 3") == b"+OK\r\n"
         await node.die()
         after = await Node().start()
@@ -435,6 +439,59 @@ def test_after_a_failed_sync_everything_goes_to_new_files_before_anyone_is_answe
         await node.die()
         after = await Node().start()
         assert after.say("GET a") == b"$1\r\n1\r\n"
+        await after.die()
+
+    run(test)
+
+
+def test_a_failed_sync_is_mended_although_the_stream_goes_on() -> None:
+    async def test() -> None:
+        disk = TryingDisk()
+        node = await Node(disk, appendfsync="always").start()
+        other = Shell(node.server)
+        other.say("SET gone 1 PX 1")
+        await node.until(lambda: other.sent)
+        disk.syncs_fail = 1
+        node.say("SET a 1")
+        await node.until(lambda: node.log.failing)
+        node.server.keyspace.now_ms += 1000
+        other.say("GET gone")  # what has expired is deleted in the stream, disk or no disk
+        node.server.flush_stream()
+        assert node.log.held
+        await node.until(lambda: not node.log.failing)
+        assert not node.log.held
+        await node.until(lambda: b"+OK" in node.shell.sent)
+        await node.die()
+        after = await Node().start()
+        assert after.say("EXISTS a gone") == b":1\r\n"
+        assert after.offset == node.offset
+        await after.die()
+
+    run(test)
+
+
+def test_a_sync_does_not_cover_what_the_disk_refused() -> None:
+    async def test() -> None:
+        disk = TryingDisk()
+        node = await Node(disk, appendfsync="always").start()
+        other, third = Shell(node.server), Shell(node.server)
+        disk.syncs_may_end.clear()
+        assert node.say("SET a 1") == b""
+        assert other.say("SET b 1") == b""
+        node.server.flush_stream()
+        disk.full = True
+        assert third.say("SET c 1") == b""
+        node.server.flush_stream()
+        disk.syncs_may_end.set()
+        await node.until(lambda: node.shell.sent)
+        await node.log.syncs.drain()
+        await node.log.syncs.drain()
+        assert third.sent == b""
+        disk.full = False
+        await node.until(lambda: other.sent and third.sent)
+        await node.die()
+        after = await Node().start()
+        assert after.say("EXISTS a b c") == b":3\r\n"
         await after.die()
 
     run(test)
