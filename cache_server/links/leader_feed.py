@@ -155,10 +155,14 @@ class SnapshotSource:
         self._deliver(ev.SnapshotSpooled(self.number, length))
 
     def _read_chunk(self) -> None:
-        if self._spool is not None:
-            chunk = self._spool.read(SNAPSHOT_CHUNK_BYTES)
-        else:
-            chunk = self.snapshot.next_chunk(self._chunk_bytes())
+        try:
+            if self._spool is not None:
+                chunk = self._spool.read(SNAPSHOT_CHUNK_BYTES)
+            else:
+                chunk = self.snapshot.next_chunk(self._chunk_bytes())
+        except OSError as error:
+            self._deliver(ev.SnapshotFailed(self.number, str(error)))
+            return
         if chunk:
             self._deliver(ev.SnapshotChunk(self.number, chunk, share=self._share()))
         else:
