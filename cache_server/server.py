@@ -223,7 +223,7 @@ class Server:
         if self.clients.pop(client.id, None) is None:
             return
         self.blocking.forget(client)
-        self.replication.client_gone(client)
+        self.replication.serving.client_gone(client)
         self.pauses.forget(client)
         self.shutdown.forget(client)
         self.monitors.remove(client)

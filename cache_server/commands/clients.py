@@ -133,8 +133,8 @@ def client_kill_command(ctx: Any, args: list[bytes]) -> Any:
 def _kill_leader_link(ctx: Any, tests: list[Test]) -> int:
     """The link to our leader is not among the connections; it is closed and dialled again."""
     replication = ctx.server.replication
-    stream_client = replication.stream_client
-    return int(all(test(stream_client) for test in tests) and replication.cut_leader_link())
+    stream_client = replication.following.applier.client
+    return int(all(test(stream_client) for test in tests) and replication.following.cut())
 
 
 def _kill_filters(ctx: Any, args: list[bytes]) -> tuple[list[Test], bool]:

@@ -66,14 +66,14 @@ class Pauses:
             self._hid_expired = True
         self.server.dispatcher.gates |= GATE_PAUSED
         if purpose == BY_CLIENT:
-            self.server.replication.pause_stream(True)
+            self.server.replication.following.pause(True)
         self._set_timer()
 
     def end(self, purpose: str) -> None:
         """Ends a pause; with the last one the waiting requests are executed."""
         self.active.pop(purpose, None)
         if purpose == BY_CLIENT:
-            self.server.replication.pause_stream(False)
+            self.server.replication.following.pause(False)
         self._set_timer()
         if self.active:
             return

@@ -62,7 +62,7 @@ def sync_command(ctx: Any, args: list[bytes]) -> Any:
     address = ctx.peer.rpartition(":")[0].strip("[]")
     replication = ctx.server.replication
     if args[0].lower() == b"sync":
-        return replication.request(ctx, ev.SyncReceived(ctx.id, address))
+        return replication.serving.request(ctx, ev.SyncReceived(ctx.id, address))
     try:
         wanted = _integer(args[2])
     except CommandError:
@@ -70,7 +70,8 @@ def sync_command(ctx: Any, args: list[bytes]) -> Any:
         raise
     handover = len(args) > 3 and args[3].lower() == b"failover"
     replid = args[1].decode("latin-1")
-    return replication.request(ctx, ev.PsyncReceived(ctx.id, address, replid, wanted, handover))
+    event = ev.PsyncReceived(ctx.id, address, replid, wanted, handover)
+    return replication.serving.request(ctx, event)
 
 
 def replconf_command(ctx: Any, args: list[bytes]) -> Any:
@@ -93,7 +94,7 @@ def replconf_command(ctx: Any, args: list[bytes]) -> Any:
         return NO_REPLY
     if name == b"verify":
         if ctx.flags & states.FOLLOWER:
-            replication.verified(ctx, args[2])
+            replication.verification.answered(ctx, args[2])
         return NO_REPLY
     if name == b"values":
         if ctx.flags & states.FOLLOWER:
@@ -102,7 +103,7 @@ def replconf_command(ctx: Any, args: list[bytes]) -> Any:
     if name == b"getack":
         return NO_REPLY
     options = tuple(zip(args[1::2], args[2::2]))
-    return replication.request(ctx, ev.ReplconfReceived(ctx.id, options))
+    return replication.serving.request(ctx, ev.ReplconfReceived(ctx.id, options))
 
 
 def _acknowledged(ctx: Any, args: list[bytes]) -> None:
@@ -158,7 +159,7 @@ def wait_command(ctx: Any, args: list[bytes]) -> Any:
     timeout_ms = _integer(args[2], b"ERR timeout is not an integer or out of range")
     if timeout_ms < 0:
         raise CommandError(b"ERR timeout is negative")
-    return replication.wait(ctx, count, timeout_ms)
+    return replication.serving.wait(ctx, count, timeout_ms)
 
 
 def role_command(ctx: Any, args: list[bytes]) -> Any:

@@ -20,7 +20,7 @@ def verify_command(ctx: Any, args: list[bytes]) -> Any:
     """VERIFY START | STATUS"""
     verb = args[1].lower()
     if verb == b"start":
-        ctx.server.replication.verify()
+        ctx.server.replication.verification.start()
         return OK
     if verb == b"status":
         return _status(ctx.server.replication)
@@ -36,7 +36,7 @@ def _status(replication: Any) -> Any:
             b"state",
             sameness.phase.value.encode(),
             b"progress-percent",
-            int(replication.comparison.progress_percent),
+            int(replication.verification.comparison.progress_percent),
             b"passes",
             sameness.passes,
             b"last-number",

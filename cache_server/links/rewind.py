@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,7 @@ from cache_server.persistence.rollback import (
 )
 from replication import actions as act
 from replication import events as ev
-from replication.actions import KeyValue
+from replication.actions import Action, KeyValue
 from replication.constants import (
     NO_REPLID,
     REWIND_BATCH_BYTES,
@@ -146,6 +147,12 @@ class Rewinding:
         self._wanted: act.PrepareRewind | None = None
         #: Database by position at which a stream of our own began.
         self._beginnings: dict[int, int] = {}
+        self.carry_out: dict[type[Action], Callable[[Any], None]] = {
+            act.PrepareRewind: self.prepare,
+            act.BeginRewind: lambda action: self.begin(action.position),
+            act.FetchKeys: lambda _: self.fetch(),
+            act.TakeValues: lambda action: self.take(action.values),
+        }
 
     # -- asked by replication ------------------------------------------------------------------
 
@@ -224,7 +231,7 @@ class Rewinding:
         else:
             self._prepared = done.result()
         prepared = self._prepared
-        self.replicator._follow(
+        self.replicator.tell_follower(
             ev.RewindPrepared(prepared.mark, prepared.refusal, prepared.failure)
         )
 
@@ -238,11 +245,11 @@ class Rewinding:
         self.dirty = DirtyKeys(self.server.dispatcher.commands, keys)
         self._began = time.monotonic()
         replicator = self.replicator
-        replicator.sameness.stop(replicator._now_ms())
+        replicator.sameness.stop(replicator.now_ms())
         self.server.append_log.suspend()
         known = prepared.database != UNKNOWN_DB
-        replicator._applier.restart(position, prepared.database if known else None)
-        replicator._applier.passes_over = self._passes_over
+        replicator.following.applier.restart(position, prepared.database if known else None)
+        replicator.following.applier.passes_over = self._passes_over
         replicator.refresh()
         log.info("Rewinding to offset %d: %d keys are to be fetched", position, len(keys))
 
@@ -250,8 +257,8 @@ class Rewinding:
         """Asks for keys, as long as there are any."""
         dirty = self.dirty
         if dirty is not None and dirty.keys:
-            dirty.select(self.replicator._applier.client.db.index)
-            self.replicator._follow(ev.KeysWanted(dirty.batch()))
+            dirty.select(self.replicator.following.applier.client.db.index)
+            self.replicator.tell_follower(ev.KeysWanted(dirty.batch()))
         else:
             self._end()
 
@@ -261,7 +268,9 @@ class Rewinding:
         if dirty is None:
             return
         if repair(self.server, values) != len(values):
-            self.replicator._follow(ev.RebuildWanted("a value of the master's cannot be read"))
+            self.replicator.tell_follower(
+                ev.RebuildWanted("a value of the master's cannot be read")
+            )
             return
         self.keys_fetched += len(values)
         dirty.keys.difference_update((value.db_index, value.key) for value in values)
@@ -270,7 +279,7 @@ class Rewinding:
     def forget(self) -> None:
         """The data has been replaced as a whole."""
         self.dirty = None
-        self.replicator._applier.passes_over = None
+        self.replicator.following.applier.passes_over = None
 
     def give_up(self) -> None:
         """This node leads now, with keys of another history: its data is nobody else's."""
@@ -284,14 +293,14 @@ class Rewinding:
         )
         self.forget()
         self.replicator.change_id()
-        self.replicator._follow(ev.RewindEnded())
+        self.replicator.tell_follower(ev.RewindEnded())
         self.server.append_log.resume()
 
     def _end(self) -> None:
         self.forget()
         took_ms = (time.monotonic() - self._began) * 1000
         log.info("Rewound: the data is the master's again, after %d ms", took_ms)
-        self.replicator._follow(ev.RewindEnded())
+        self.replicator.tell_follower(ev.RewindEnded())
         self.server.append_log.resume()
         self.replicator.refresh()
 
@@ -300,7 +309,7 @@ class Rewinding:
         try:
             return self.dirty.meets(words)
         except (UntraceableError, ValueError, IndexError) as error:
-            self.replicator._follow(ev.RebuildWanted(f"while rewinding: {error}"))
+            self.replicator.tell_follower(ev.RebuildWanted(f"while rewinding: {error}"))
             return True
 
     # -- for others that rewind ----------------------------------------------------------------
@@ -337,7 +346,7 @@ class _Job:
         server = rewinding.server
         self.commands = server.dispatcher.commands
         self.databases = len(server.keyspace.databases)
-        self.database_at_end = rewinding.replicator._applier.client.db.index
+        self.database_at_end = rewinding.replicator.following.applier.client.db.index
         self.disk = server.append_log.disk
         self.folder = rewinding.config.dir
         self.wanted = bool(rewinding.config.replication_rollback_files)

@@ -47,7 +47,7 @@ def received_fields(replication: Any) -> Fields:
     held = follower.held
     fields: Fields = []
     if snapshot is not None:
-        done, total = replication.received_keys()
+        done, total = replication.following.received_keys()
         fields = [
             ("cache_sync_bytes_received", snapshot.received_bytes),
             ("cache_sync_keys_received", done),

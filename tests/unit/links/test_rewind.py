@@ -37,7 +37,7 @@ class Side:
 
     def run(self, line: str) -> None:
         self.client.say(line)
-        self.server.replication._flush()
+        self.server.replication.flush()
 
     def digest(self) -> int:
         return int(dataset_digest(self.server.keyspace))
@@ -113,7 +113,7 @@ class Rewound:
         assert tail is not None
         assert not tail.untraceable
         self.dirty = DirtyKeys(self.server.dispatcher.commands, tail.keys)
-        self.applier = self.server.replication._applier
+        self.applier = self.server.replication.following.applier
         self.applier.restart(fork, database)
         self.applier.passes_over = self.dirty.meets
         self.dirty.select(database)
@@ -143,8 +143,8 @@ def test_after_any_tail_the_data_is_the_leader_s(seed: int) -> None:
         write(old, rng, 20)
         old.run("SELECT 0")
         old.run("SET fork 1")
-        new.server.replication._applier.restart(0, 0)
-        new.server.replication._applier.apply(old.backlog.read(0, 1 << 30)[0])
+        new.server.replication.following.applier.restart(0, 0)
+        new.server.replication.following.applier.apply(old.backlog.read(0, 1 << 30)[0])
         assert new.digest() == old.digest()
         fork = old.backlog.end
         new.backlog.reset(fork, old.backlog.mark)
