@@ -17,3 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=5,
         help="how often leader and follower are killed under load (tests/integration/test_log.py)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A client whose server was killed is left to the garbage collector."""
+    left = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+    for item in items:
+        if item.get_closest_marker("integration"):
+            item.add_marker(left)
