@@ -119,6 +119,14 @@ class Admission:
         elif self.server.now_ms() - client.soft_limit_since_ms > soft_seconds * 1000:
             self._overcome(client)
 
+    def refuse_output(self, client: Any, size_bytes: int) -> None:
+        """Closes a client whose hard limit a reply of so many bytes would have passed."""
+        if client.channel is None:
+            return
+        hard = self.config.client_output_buffer_limit.get(client_class(client), (0, 0, 0))[0]
+        if hard and size_bytes >= hard:
+            self._overcome(client)
+
     def _input_limits_changed(self, _: object = None) -> None:
         limited = self.sizes.limit_changed()
         limit: int = self.config.client_query_buffer_limit

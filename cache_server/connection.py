@@ -120,6 +120,7 @@ class Connection(asyncio.Protocol):
         """Closes at once; unsent output is dropped."""
         self.client.flags |= states.CLOSED
         self.channel.stop |= states.STOP_CLOSING
+        self.channel.fd = -1
         self.transport.abort()
 
     @property

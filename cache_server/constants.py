@@ -36,9 +36,6 @@ FIELDS_BLOCK_BYTES_MAX = 1024
 FIELDS_BLOCK_PAIRS_MAX = 64
 #: Pairs in one block of a sorted set's order: an insertion shifts half of it, a few KB.
 SORTED_BLOCK_PAIRS = 512
-#: Draws with repetition in one reply (HRANDFIELD, ZRANDMEMBER with a negative count): a request of
-#: thirty bytes must not fill the memory.
-RANDOM_MEMBERS_MAX = 10_000_000
 
 #: Elements of a value that a snapshot encodes before it lets clients be served again.
 SNAPSHOT_STEP_ELEMENTS = 1024

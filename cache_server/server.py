@@ -271,6 +271,11 @@ class Server:
         """Closes a client whose unread output is beyond client-output-buffer-limit."""
         self.admission.check_output(connection)
 
+    def refuse_output(self, client: Client, size_bytes: int) -> None:
+        """A reply of so many bytes is not going to be made: closes a client whose
+        client-output-buffer-limit it would have passed."""
+        self.admission.refuse_output(client, size_bytes)
+
     # -- what commands and the dispatcher ask --------------------------------------------------
 
     def check_memory(self, client: Client, cmd: Command) -> None:
@@ -364,6 +369,7 @@ class Server:
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT."""
         self.observation.reset()
+        self.upkeep.lazy_free.freed = 0
 
     def followers_behind(self) -> int:
         """Followers that have not acknowledged everything written."""

@@ -27,6 +27,10 @@ from cache_server.wire.replies import OK, Status
 #: Keys that RANDOMKEY looks at before it gives up.
 _RANDOM_TRIES = 100
 
+#: Elements of a value that UNLINK frees at once, as in Redis; and values that have none.
+_FREED_AT_ONCE_MAX = 64
+_PLAIN = (bytes, int, float, bytearray, type(None))
+
 _SAME_OBJECT = b"ERR source and destination objects are the same"
 _NO_DATABASE = b"ERR DB index is out of range"
 
@@ -42,6 +46,23 @@ def del_command(ctx: Any, args: list[bytes]) -> int:
         key = args[index]
         if db.find(key) is not None or ctx.keyspace.expire_mode:
             count += _delete(db, key)
+    return count
+
+
+def unlink_command(ctx: Any, args: list[bytes]) -> int:
+    """UNLINK key [key ...]: a long value is freed after the reply."""
+    db = ctx.db
+    count = 0
+    for index in range(1, len(args)):
+        key = args[index]
+        entry = db.find(key)
+        if entry is None and not ctx.keyspace.expire_mode:
+            continue
+        value: Any = None if entry is None else entry.value
+        if _delete(db, key):
+            count += 1
+            if type(value) not in _PLAIN and len(value) > _FREED_AT_ONCE_MAX:
+                ctx.server.upkeep.lazy_free.take_value(value)
     return count
 
 
@@ -502,7 +523,7 @@ _ROWS: list[tuple[str, int, str, Any, tuple[int, int, int], str, str, str]] = [
      "other than a string, the individual complexity for this key is O(M) where M is the number "
      "of elements in the list, set, sorted set or hash. Removing a single key that holds a string "
      "value is O(1).")),
-    ("unlink", -2, _WRITE_FAST, del_command, _ALL, "4.0.0",
+    ("unlink", -2, _WRITE_FAST, unlink_command, _ALL, "4.0.0",
      ("Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non "
      "blocking."),
      ("O(1) for each key removed regardless of its size. Then the command does O(N) work in a "

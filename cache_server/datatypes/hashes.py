@@ -292,6 +292,7 @@ def hrandfield_command(ctx: Any, args: list[bytes]) -> Any:
     if count > 0:
         chosen = sampling.distinct_keys(fields, count, ctx.keyspace.rng)
     else:
+        sampling.check_draws(ctx, -count)
         chosen = sampling.repeated_keys(fields, -count, ctx.keyspace.rng)
     if not with_values:
         return chosen

@@ -6,10 +6,13 @@ from random import Random
 from sys import getsizeof
 from typing import Any
 
-from cache_server.constants import RANDOM_MEMBERS_MAX
+from cache_server.constants import DRAWN_ELEMENTS_MAX
 from cache_server.errors import CommandError
 from cache_server.structures.fields import Fields
 from cache_server.structures.table import Table
+
+#: The least that one draw takes in a reply, in bytes: `$0`, and two line ends.
+_DRAW_BYTES_MIN = 6
 
 
 def distinct_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]:
@@ -26,10 +29,16 @@ def distinct_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]
     return list(chosen)
 
 
-def repeated_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]:
-    """`count` independent draws from a table that is not empty. Raises for too many."""
-    if count > RANDOM_MEMBERS_MAX:
+def check_draws(ctx: Any, count: int) -> None:
+    """Refuses more draws than are made. A client whose output they would pass the limit of is
+    closed, as Redis closes it in the middle of them. Raises CommandError."""
+    if count > DRAWN_ELEMENTS_MAX:
+        ctx.server.refuse_output(ctx, count * _DRAW_BYTES_MIN)
         raise CommandError(b"ERR value is out of range")
+
+
+def repeated_keys(table: Table | Fields, count: int, rng: Random) -> list[bytes]:
+    """`count` independent draws from a table that is not empty."""
     keys = table.keys_list() if count * 8 > len(table) else []
     if keys:
         return rng.choices(keys, k=count)

@@ -22,13 +22,13 @@ from random import Random
 from typing import Any
 
 from cache_server.commands.table import Command, numkeys_at
-from cache_server.constants import DRAWN_ELEMENTS_MAX
 from cache_server.datatypes.arguments import (
     INT64_MAX,
     integer_or_none,
     parse_in_range,
     parse_positive,
 )
+from cache_server.datatypes.sampling import check_draws
 from cache_server.datatypes.scanning import parse_cursor, parse_options, scan_reply
 from cache_server.errors import CommandError, syntax_error
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_SET, Database
@@ -284,12 +284,11 @@ def srandmember_command(ctx: Any, args: list[bytes]) -> Any:
         value = ctx.db.read_as(args[1], Set)
         return None if value is None else value.random_member(ctx.keyspace.rng)
     count = parse_in_range(args[2], -INT64_MAX, INT64_MAX)
-    if count < -DRAWN_ELEMENTS_MAX:
-        raise CommandError(b"ERR value is out of range")
     value = ctx.db.read_as(args[1], Set)
     if value is None or count == 0:
         return []
     if count < 0:
+        check_draws(ctx, -count)
         return value.draw(ctx.keyspace.rng, -count)
     return value.sample(ctx.keyspace.rng, count)
 

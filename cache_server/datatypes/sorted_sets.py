@@ -529,6 +529,7 @@ def zrandmember_command(ctx: Any, args: list[bytes]) -> Any:
     if count > 0:
         chosen = sampling.distinct_keys(zset.scores, count, rng)
     else:
+        sampling.check_draws(ctx, -count)
         chosen = sampling.repeated_keys(zset.scores, -count, rng)
     if not with_scores:
         return chosen

@@ -4,7 +4,9 @@ Freeing a table of millions of keys stops the loop for seconds. FLUSHALL ASYNC h
 over instead, and a few buckets are freed in every turn. (A thread would not help: freeing needs the
 interpreter's lock.) A table that a snapshot is still walking is left to the snapshot.
 
-Invariant: `pending` is the number of keys that are still held here.
+A long value that UNLINK dropped is freed in a later turn as well, but whole.
+
+Invariant: `pending` is the number of keys and values that are still held here.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ _BUDGET_US = 1000
 
 
 class LazyFree:
-    """Tables to be freed. `call_soon` and `clock_us` as for eviction."""
+    """Tables and values to be freed. `call_soon` and `clock_us` as for eviction."""
 
     def __init__(
         self, call_soon: Callable[[Callable[[], None]], Any], clock_us: Callable[[], int]
@@ -28,6 +30,7 @@ class LazyFree:
         self.pending = 0
         self.freed = 0
         self._tables: list[Table] = []
+        self._values: list[Any] = []
         self._call_soon = call_soon
         self._clock_us = clock_us
 
@@ -35,13 +38,29 @@ class LazyFree:
         """Frees the table's keys later. The caller drops the table itself."""
         if not table.used or table.frozen:
             return
-        if not self._tables:
-            self._call_soon(self._turn)
+        self._begin()
         self._tables.append(table)
         self.pending += table.used
 
+    def take_value(self, value: Any) -> None:
+        """Frees a value later. The caller drops it."""
+        self._begin()
+        self._values.append(value)
+        self.pending += 1
+
+    def _begin(self) -> None:
+        if not self._tables and not self._values:
+            self._call_soon(self._turn)
+
     def _turn(self) -> None:
         deadline_us = self._clock_us() + _BUDGET_US
+        while self._values:
+            self._values.pop()
+            self.pending -= 1
+            self.freed += 1
+            if self._clock_us() > deadline_us and (self._values or self._tables):
+                self._call_soon(self._turn)
+                return
         count = 0
         while self._tables:
             count += self._free_bucket(self._tables[-1])

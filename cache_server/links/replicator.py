@@ -291,8 +291,10 @@ class Replicator:
             self.on_ack()
 
     def unsent_bytes(self) -> int:
-        """Output that followers have not taken yet."""
-        return self.serving.waiting_bytes() + self.buffer_bytes_beyond_backlog()
+        """Output that followers have not taken yet, and what the stream takes besides
+        repl-backlog-size: frames' own bytes are no reason to evict a key."""
+        beyond = self.buffer_bytes() - int(self.server.config.repl_backlog_size)
+        return self.serving.waiting_bytes() + max(0, beyond)
 
     def written_position(self) -> int:
         """The position after everything this node has written."""

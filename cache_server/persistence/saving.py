@@ -160,10 +160,14 @@ class Persistence:
         loader = self.loader(drop_expired=not self.config.replicaof)
         self.loading = Loading(self.disk.size_bytes(self.path))
         step_bytes = self.config.loading_process_events_interval_bytes
-        for read_bytes in read_file(self.disk, self.path, loader, step_bytes):
-            self.loading.read_bytes = read_bytes
-            await self._after_load_step(loader)
-        loaded = loader.finish()
+        try:
+            for read_bytes in read_file(self.disk, self.path, loader, step_bytes):
+                self.loading.read_bytes = read_bytes
+                await self._after_load_step(loader)
+            loaded = loader.finish()
+        except InputError as error:
+            log.warning("Internal error in RDB reading: %s", error)
+            raise
         self.take(loaded)
         self.recovered = recovered_history(loaded)
 

@@ -767,7 +767,10 @@ class Loader:
 
     def _key(self, reader: Reader, code: int, expire_ms: int, access: int) -> None:
         key = reader.string()
-        value = read_value(reader, code)
+        try:
+            value = read_value(reader, code)
+        except InputError as error:
+            raise InputError(f"{error}, in the value of key {key[:80]!r}") from None
         loaded = self.loaded
         if value is None:
             loaded.keys_empty += 1

@@ -66,6 +66,43 @@ def test_errors_are_counted_by_their_code(room: Room) -> None:
     assert b"errorstat_" not in client.say("INFO errorstats")
 
 
+def test_a_reset_of_the_counters_resets_what_was_freed_lazily(room: Room) -> None:
+    client = room.client()
+    room.server.upkeep.lazy_free.freed = 3
+    assert b"lazyfreed_objects:3\r\n" in client.say("INFO memory")
+    client.say("CONFIG RESETSTAT")
+    assert b"lazyfreed_objects:0\r\n" in client.say("INFO memory")
+
+
+@pytest.mark.parametrize("draw", ["HRANDFIELD h", "ZRANDMEMBER z", "SRANDMEMBER s"])
+def test_who_draws_more_than_its_output_limit_is_closed_and_others_are_refused(
+    room: Room, draw: str
+) -> None:
+    client = room.client()
+    client.say("HSET h a b", "ZADD z 1 a", "SADD s a")
+    assert client.say(f"{draw}x -999999999") == b"*0\r\n"
+    assert client.say(f"{draw} -999999999") == b"-ERR value is out of range\r\n"
+    client.say('CONFIG SET client-output-buffer-limit "normal 1000000 0 0"')
+    client.say(f"{draw} -999999999")
+    assert client.closed
+    assert room.server.stats.output_limit_disconnections == 1
+
+
+def test_the_streams_own_frames_are_no_reason_to_evict(room: Room) -> None:
+    client = room.client()
+    client.say("CONFIG SET repl-backlog-size 16kb")
+    replication = room.server.replication
+    replication.leader.backlog.active = True
+    replication.refresh()
+    for _ in range(1000):
+        client.say("SET k " + "x" * 100)
+        replication.written_position()
+    assert not replication.leader.attached
+    beyond = replication.buffer_bytes() - 16 * 1024
+    assert beyond > 0
+    assert room.server.memory_not_counted_bytes() == beyond
+
+
 def test_slow_commands_are_logged_shortened_and_without_secrets(room: Room) -> None:
     client = room.client()
     client.say("CONFIG SET slowlog-log-slower-than 0", "SLOWLOG RESET")

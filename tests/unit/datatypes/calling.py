@@ -21,6 +21,9 @@ class FakeServer:
         self.propagation = Propagation(lambda: None)
         self.propagation.active = True
 
+    def refuse_output(self, client: Any, size_bytes: int) -> None:
+        """Nobody is connected who could be closed."""
+
 
 class Caller:
     """A client whose commands are called by `caller("ZADD", "key", 1, "member")`.

@@ -138,6 +138,16 @@ def test_a_damaged_file_ends_the_start_and_stays_as_it_is(tmp_path: Path, damage
     assert file.read_bytes() == data
 
 
+def test_a_damaged_value_is_named_by_its_key_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = b"REDIS0009\xfe\x00\x0d\x01k\x02xx\xff" + bytes(8)
+    (tmp_path / "dump.rdb").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"integrity check failed: .* in the value of key b'k'"):
+        start()
+    assert "Internal error in RDB reading: " in caplog.text
+
+
 def test_a_background_save_shows_the_instant_it_was_asked_for() -> None:
     async def run() -> None:
         host = Host(asyncio.get_running_loop())
