@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import socket
 import subprocess
 import time
@@ -18,12 +19,18 @@ def free_port() -> int:
 
 
 class Process:
-    """A child with its output in `folder`/log. Linux only: it reads /proc."""
+    """A child with its output in `folder`/log. Linux only: it reads /proc.
+
+    What starts again in a folder finds its modules compiled, as one that is installed does."""
 
     def __init__(self, line: list[str], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        env = os.environ | {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         with open(folder / "log", "ab") as log:
-            self.child = subprocess.Popen(line, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.child = subprocess.Popen(
+                line, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
+            )
         self.folder = folder
 
     def wait_until(self, ready: Callable[[], Any], seconds: float = 30) -> None:

@@ -55,7 +55,6 @@ _FRAME_LINE_BYTES = len(_FRAME_MARK) + 2 * HEADER_BYTES + 2
 _SELECT = b"*2\r\n$6\r\nSELECT\r\n"
 _PLACE_VERSION = b"1"
 _DIGITS = frozenset(b"0123456789")
-_HEX = frozenset(b"0123456789abcdef")
 
 
 class DamageError(InputError):
@@ -282,9 +281,12 @@ class LogParser:
         digits = buffer[at + 4 : at + 4 + 2 * HEADER_BYTES]
         if buffer[at + 4 + 2 * HEADER_BYTES : at + _FRAME_LINE_BYTES] != b"\r\n":
             raise DamageError(offset, "the line of a frame's header has no end")
-        if not _HEX.issuperset(digits):  # what bytes.fromhex takes besides, is none
+        try:
+            raw = bytes.fromhex(digits.decode("ascii"))
+        except ValueError:
+            raw = b""
+        if raw.hex().encode() != digits:  # what bytes.fromhex takes besides, is none
             raise DamageError(offset, "a frame's header is not in lower-case hexadecimal")
-        raw = bytes.fromhex(digits.decode("ascii"))
         try:
             header = parse_header(raw)
         except FrameError as error:

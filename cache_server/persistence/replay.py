@@ -18,7 +18,6 @@ Invariant: nothing of a group runs unless it fits the chain.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +63,10 @@ class Replay:
     def __init__(self, server: Any, base: RecoveredHistory | None, tail_bytes_max: int) -> None:
         self.server = server
         self.commands_run = 0
-        self.history = base
+        self.refused = 0
+        self._history = base
+        #: Where it has moved to since: (position, database, epoch, checksum).
+        self._moved: tuple[int, int, int, int] | None = None
         self._chain = Chain()
         self._client = server.new_client()
         self._client.flags |= states.REPLAY | states.DENY_BLOCKING
@@ -96,6 +98,17 @@ class Replay:
         if self._queue is not None:
             self._queue = None
             raise TornError(self._queue_offset, "the file ends within a transaction")
+
+    @property
+    def history(self) -> RecoveredHistory | None:
+        """Which history the data belongs to, and how far; None once it left all we know."""
+        moved, self._moved = self._moved, None
+        if moved is not None and self._history is not None:
+            self._history = self._history.moved(*moved)
+        return self._history
+
+    def _go_on(self, history: RecoveredHistory | None) -> None:
+        self._history, self._moved = history, None
 
     @property
     def complete(self) -> bool:
@@ -134,7 +147,7 @@ class Replay:
         self._tail_bytes = 0
         base = self.history
         if base is None:
-            self.history = RecoveredHistory(place.replid, place.position, place.database)
+            self._go_on(RecoveredHistory(place.replid, place.position, place.database))
             self._select(place.database)
         elif place.position > base.offset:
             raise DamageError(
@@ -164,36 +177,43 @@ class Replay:
         if history is None:
             return
         at_chain = history.offset == chain.position
-        self.history = RecoveredHistory(
-            place.replid,
-            history.offset,
-            self._client.db.index,
-            max(place.epoch, history.epoch),
-            chain.checksum if at_chain else history.checksum,
-            place.base,
-            place.replid2,
-            place.replid2_position,
+        self._go_on(
+            RecoveredHistory(
+                place.replid,
+                history.offset,
+                self._client.db.index,
+                max(place.epoch, history.epoch),
+                chain.checksum if at_chain else history.checksum,
+                place.base,
+                place.replid2,
+                place.replid2_position,
+            )
         )
 
     # -- sealed groups -------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
         checksums = self._chain.group(group)
-        history, end = self.history, self._chain.position
+        end, moved, frames = self._chain.position, self._moved, group.frames
+        history = self._history
         assert history is not None  # there is one where there is a chain
-        done = history.offset
+        done, epoch = (history.offset, history.epoch) if moved is None else (moved[0], moved[2])
+        if done > frames[0].start:
+            self._check_cut(group, checksums, done)
+        if end > done:
+            self._run_group(group, done)
+        for frame, before in zip(frames, checksums):
+            self._keep(frame, before)
+        if end >= done:
+            epoch = max(epoch, frames[-1].epoch)
+            self._moved = (end, self._client.db.index, epoch, self._chain.checksum)
+
+    def _check_cut(self, group: Group, checksums: list[int], done: int) -> None:
+        """Whether the data, which ends within the group, has the checksum of the log there."""
         for frame, before in zip(group.frames, checksums):
             if frame.start < done <= frame.end:
                 head = frame.body[: done - frame.start]
                 self._check_base(history_checksum(head, before), group.offset)
-        if end > done:
-            self._run_group(group, done)
-        for frame, before in zip(group.frames, checksums):
-            self._keep(frame, before)
-        if end >= done:
-            epoch = max(history.epoch, group.frames[-1].epoch)
-            database = self._client.db.index
-            self.history = history.moved(end, database, epoch, self._chain.checksum)
 
     def _run_group(self, group: Group, done: int) -> None:
         """Carries out what is behind the position `done`."""
@@ -203,19 +223,27 @@ class Replay:
                 reader.feed(frame.body)
             elif frame.end > done:
                 reader.feed(frame.body[done - frame.start :])
-        client, find = self._client, self.server.dispatcher.find
         try:
-            while (words := reader.next_request()) is not None:
-                row = find(words)
-                if row is None:
-                    raise self._unknown(words, group.offset)
-                if row.name in _PASSED_OVER:
-                    continue
-                self._call(client, row, words)
+            self._run_requests(reader, group.offset)
         except ProtocolError as error:
             raise DamageError(group.offset, f"a frame holds no commands: {error}") from None
         if reader.buffered_bytes:
             raise DamageError(group.offset, "a group of frames ends within a command")
+
+    def _run_requests(self, reader: RequestReader, offset: int) -> None:
+        client, dispatcher = self._client, self.server.dispatcher
+        known, passed_over = None, False
+        while True:
+            words = reader.next_request()
+            if words is None:
+                return
+            row = dispatcher.find(words)
+            if row is not known:
+                if row is None:
+                    raise self._unknown(words, offset)
+                known, passed_over = row, row.name in _PASSED_OVER
+            if not passed_over:
+                self._call(client, row, words)
 
     def _keep(self, frame: Frame, checksum_before: int) -> None:
         tail = self._tail
@@ -228,7 +256,7 @@ class Replay:
 
     def _plain(self, item: Plain) -> None:
         # Whoever wrote this knows nothing of our history: the data leaves it here.
-        self.history = None
+        self._go_on(None)
         self._chain.end()
         words = item.words
         row = self._find(words, item.offset)
@@ -260,8 +288,10 @@ class Replay:
         self.commands_run += 1
         if not row.accepts(len(words)):
             return
-        with suppress(CommandError):  # what is one now was one when it was written
+        try:
             row.handler(client, words)
+        except CommandError:
+            self.refused += 1  # what is an error now was one when it was written
         client.effects = None
 
     def _select(self, index: int) -> None:
