@@ -2,7 +2,7 @@ cimport cython
 from cache_server.client cimport Client
 from cache_server.keyspace.database cimport Database
 from cache_server.structures.hyperloglog cimport add as add_element
-from cache_server.structures.hyperloglog cimport has_header
+from cache_server.structures.hyperloglog cimport has_header, is_dense
 from cache_server.structures.hyperloglog cimport invalidate as forget_count
 
 cdef bytearray _checked(value)

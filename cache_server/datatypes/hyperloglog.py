@@ -16,7 +16,7 @@ from cache_server.commands.table import Command
 from cache_server.errors import CommandError
 from cache_server.keyspace.database import NOTIFY_STRING
 from cache_server.structures import hyperloglog as registers
-from cache_server.structures.hyperloglog import CorruptedError, has_header
+from cache_server.structures.hyperloglog import CorruptedError, has_header, is_dense
 from cache_server.structures.hyperloglog import add as add_element
 from cache_server.structures.hyperloglog import invalidate as forget_count
 from cache_server.wire.replies import OK, Status
@@ -60,7 +60,7 @@ def pfadd_command(ctx: Any, args: list[bytes]) -> int:
         updated = 1
     else:
         data = _opened(db, key, value)
-    bytes_max = ctx.config.hll_sparse_max_bytes
+    bytes_max = 0 if is_dense(data) else ctx.config.hll_sparse_max_bytes
     try:
         for index in range(2, len(args)):
             updated += add_element(data, args[index], bytes_max)

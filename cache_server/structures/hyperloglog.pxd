@@ -38,6 +38,9 @@ cdef _append_run(bytearray parts, int value, Py_ssize_t run)
 cdef _join(bytearray data, Py_ssize_t at)
 cpdef invalidate(bytearray data)
 cpdef bint has_header(data) except *
+@cython.locals(size=Py_ssize_t, encoding=int)
+cdef bint _is_headed(bytearray data) except -1
+cpdef bint is_dense(bytearray data) except -1
 cpdef cached_count(bytearray data)
 cpdef count(bytearray data)
 @cython.locals(counts="int[::1]", index=Py_ssize_t, value=int)

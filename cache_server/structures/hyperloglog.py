@@ -71,9 +71,23 @@ def new() -> bytearray:
 
 def has_header(data: bytes | bytearray) -> bool:
     """Whether it is a HyperLogLog by its header and, if dense, its length."""
-    if len(data) < _HEADER_BYTES or data[:4] != b"HYLL":
+    return _is_headed(data if type(data) is bytearray else bytearray(data))
+
+
+def _is_headed(data: bytearray) -> bool:
+    size = len(data)
+    if size < _HEADER_BYTES:
         return False
-    return data[4] == _SPARSE or (data[4] == _DENSE and len(data) == _DENSE_BYTES)
+    # The bytes one by one: a slice would be an object a request.
+    if data[0] != 72 or data[1] != 89 or data[2] != 76 or data[3] != 76:  # HYLL
+        return False
+    encoding = data[4]
+    return encoding == _SPARSE or (encoding == _DENSE and size == _DENSE_BYTES)
+
+
+def is_dense(data: bytearray) -> bool:
+    """Whether a HyperLogLog keeps every register."""
+    return data[4] == _DENSE
 
 
 # -- hashing -----------------------------------------------------------------------------------
