@@ -177,7 +177,7 @@ class AcksWanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FailoverRequested(Event):
-    """`FAILOVER [TO host port [FORCE]] [TIMEOUT ms]`, already checked by `failover_refusal`."""
+    """`FAILOVER [TO host port [FORCE]] [TIMEOUT ms]`, already checked by `Handover.refusal`."""
 
     target: tuple[str, int] | None = None
     force: bool = False

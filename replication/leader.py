@@ -3,7 +3,9 @@
 The problem: followers come and go at their own pace and must each get every byte once, while the
 node's own clients wait for nobody. The idea: the stream is written once into the shared backlog;
 a follower is a cursor (`progress.py`) that is moved when there is something to send and its socket
-takes it. Who cannot be continued is given the data set first (`full_sync.py`).
+takes it. Who is let in, and where, is decided first (`admission.py`); who cannot be continued is
+given the data set (`snapshot_feed.py`). Clients that wait for followers are `wait_list.py`'s, the
+giving up of our place is `handover.py`'s.
 
 Every node has this machine: a follower serves followers of its own from the same history. What
 only a leader does (PING, GETACK, handover, a backlog that expires) asks `leading` first.
@@ -25,34 +27,26 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from replication import actions as act
+from replication import admission
 from replication import events as ev
-from replication.actions import GONE, RESUMES, SELECTS, Action, Log, LogLevel
+from replication.actions import Action, Log, LogLevel
 from replication.backlog import Backlog
-from replication.checksum import crc32c
 from replication.constants import (
     ACK_INTERVAL_MS,
-    EPOCH_MAX,
-    FRAMES_VERSION,
     KEEPALIVE_INTERVAL_MS,
-    MEMBER_ID_BYTES_MAX,
     RESEND_BYTES_MAX,
     SEND_BYTES_MAX,
 )
-from replication.forks import common_point, decode_lineage
 from replication.frames import FrameError, FrameKind, seal
-from replication.handover import Handover, HandoverState
+from replication.handover import STREAM_GETACK, Handover, HandoverState
 from replication.held_log import Overflow
-from replication.history import History, HistoryMark
+from replication.history import History
 from replication.progress import INFO_STATES, Progress, ProgressState
 from replication.settings import LeaderSettings
 from replication.snapshot_feed import SnapshotFeed
+from replication.wait_list import WaitList
 
 STREAM_PING: Final = b"*1\r\n$4\r\nPING\r\n"
-STREAM_GETACK: Final = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
-
-OK: Final = b"+OK\r\n"
-OK_FRAMES: Final = b"+OK frames %d\r\n" % FRAMES_VERSION
-OK_INTERLEAVED: Final = b"+OK frames %d interleaved\r\n" % FRAMES_VERSION
 
 
 @dataclass(slots=True)
@@ -69,13 +63,6 @@ class LeaderStats:
     resends: int = 0
     """Ranges that followers asked for again, because they came damaged."""
     bytes_resent: int = 0
-
-
-@dataclass(slots=True)
-class _Waiter:
-    position: int
-    count: int
-    deadline_ms: int | None
 
 
 @dataclass(slots=True)
@@ -96,23 +83,24 @@ class Leader:
     followers: dict[int, Progress] = field(default_factory=dict)
     """By link; those in HANDSHAKE included."""
     stats: LeaderStats = field(default_factory=LeaderStats)
-    handover: Handover = field(default_factory=Handover)
+    handover: Handover = field(init=False)
+    waiters: WaitList = field(init=False)
     feed: SnapshotFeed = field(init=False)
     """The full syncs that it gives."""
     new_overflow: Callable[[], Overflow | None] = lambda: None
     """A place for snapshot chunks that are not to be in memory."""
+    pump_wanted: bool = False
+    """Whether someone can be sent more, though the stream may not have grown."""
     _actions: list[Action] = field(default_factory=list)
-    _waiters: dict[int, _Waiter] = field(default_factory=dict)
-    _getack_due: bool = False
-    _pump_wanted: bool = False
     _pumped_end: int = 0
-    _asked_position: int = -1
     _pinged_ms: int | None = None
     _keepalive_ms: int = 0
     _lonely_since_ms: int | None = None
 
     def __post_init__(self) -> None:
         self.feed = SnapshotFeed(self)
+        self.handover = Handover(self)
+        self.waiters = WaitList(self)
 
     # driving
 
@@ -126,26 +114,26 @@ class Leader:
 
     def pump(self, now_ms: int) -> None:
         """Sends followers what they have yet to get."""
-        self._pump_wanted = False
-        if self._getack_due:
-            self._getack_due = False
+        self.pump_wanted = False
+        if self.waiters.getack_due:
+            self.waiters.getack_due = False
             if self.leading and self.handover.state is HandoverState.IDLE:
                 self.append(STREAM_GETACK, now_ms)
         slowest: int | None = None
         end = self._pumped_end = self.backlog.end
         for progress in list(self.followers.values()):
-            if not progress.attached or _is_waiting(progress):
+            if not progress.attached or progress.state is ProgressState.WAITING:
                 continue
             if not self.backlog.start <= progress.sent_position <= end:
-                self._drop(progress, "what it was at has been replaced")
+                self.drop(progress, "what it was at has been replaced")
                 continue
             if progress.streams and (progress.sent_position < end or progress.control):
-                self._send_stream(progress, now_ms)
+                self.send_stream(progress, now_ms)
             elif not progress.online:
                 self._enforce_output_limit(progress, now_ms)
             if progress.attached and (slowest is None or progress.pin_position < slowest):
                 slowest = progress.pin_position
-        self._pump_wanted = self._pump_wanted and self._anyone_can_be_sent()
+        self.pump_wanted = self.pump_wanted and self._anyone_can_be_sent()
         if self.backlog.pinned_position != slowest:
             self.backlog.pinned_position = slowest
             self.backlog.trim()
@@ -154,8 +142,8 @@ class Leader:
         """Does what is due by the clock. Ten times a second is often enough."""
         self._tick_stream(now_ms)
         self._tick_followers(now_ms)
-        self._tick_waiters(now_ms)
-        self._tick_handover(now_ms)
+        self.waiters.tick(now_ms)
+        self.handover.tick(now_ms)
         self.feed.tick(now_ms)
         self._tick_backlog(now_ms)
 
@@ -170,7 +158,7 @@ class Leader:
     @property
     def needs_pump(self) -> bool:
         """Whether the stream has grown, through whichever machine, or someone can take more."""
-        return self._pump_wanted or self.backlog.end != self._pumped_end
+        return self.pump_wanted or self.backlog.end != self._pumped_end
 
     @property
     def active(self) -> bool:
@@ -225,31 +213,13 @@ class Leader:
             return 0
         return max(0, now_ms + self.wall_offset_ms - written_ms)
 
-    def failover_refusal(self, event: ev.FailoverRequested) -> str | None:
-        """Redis's error text for a `FAILOVER` that cannot begin, or None."""
-        if self.handover.state is not HandoverState.IDLE:
-            return "FAILOVER already in progress."
-        if not self.leading:
-            return "FAILOVER is not valid when server is a replica."
-        if not self.attached:
-            return "FAILOVER requires connected replicas."
-        if event.force and (event.target is None or event.timeout_ms is None):
-            return "FAILOVER with force option requires both a timeout and target HOST and IP."
-        if event.target is not None:
-            found = self._find(event.target)
-            if found is None:
-                return "FAILOVER target HOST and PORT is not a replica."
-            if not found.online:
-                return "FAILOVER target replica is not online."
-        return None
-
     # changes of role
 
     def promote(self, now_ms: int) -> None:
         """Leads from here on, under a new id that continues the old one (REPLICAOF NO ONE)."""
         self.leading = True
         self.history.shift(self.new_replid(), self.backlog.end)
-        self._do(act.RecordHistory(), act.ForceSelect())
+        self.do(act.RecordHistory(), act.ForceSelect())
         self.drop_all("the replication id has changed")
         self._pinged_ms = now_ms
 
@@ -258,8 +228,7 @@ class Leader:
         self.leading = False
         self.upstream_connected = False
         self.backlog.active = True
-        for waiter in list(self._waiters):
-            self._finish_waiter(waiter)
+        self.waiters.give_up()
 
     def give_up_pass(self, reason: str) -> None:
         """Ends a full sync that still reads data not worth sending any more."""
@@ -268,211 +237,7 @@ class Leader:
     def drop_all(self, reason: str) -> None:
         """Closes every attached link; they come back and ask where they can go on."""
         for progress in self.attached:
-            self._drop(progress, reason)
-
-    # handshake
-
-    def _on_replconf(self, event: ev.ReplconfReceived, now_ms: int) -> None:
-        progress = self._progress(event.link)
-        progress.heard_ms = now_ms
-        reply = OK
-        for name, value in event.options:
-            error = self._take_option(progress, name.lower(), value)
-            if error is not None:
-                self._do(act.Reply(event.link, b"-ERR %s\r\n" % error))
-                return
-            if name.lower() == b"capa" and value.lower() == b"frames":
-                reply = OK_FRAMES
-        if reply is OK_FRAMES and progress.interleaves:
-            reply = OK_INTERLEAVED
-        self._do(act.Reply(event.link, reply))
-
-    def _take_option(self, progress: Progress, name: bytes, value: bytes) -> bytes | None:
-        if name == b"capa":
-            capability = value.lower()
-            progress.can_eof |= capability == b"eof"
-            progress.can_psync2 |= capability == b"psync2"
-            progress.interleaves |= capability == b"interleaved"
-            return None
-        if name == b"ip-address":
-            if len(value) > 255:
-                return b"REPLCONF ip-address provided by replica instance is too long: %d bytes" % (
-                    len(value)
-                )
-            progress.announced_ip = value.decode("latin-1")
-            return None
-        if name == b"member":
-            progress.member = value[:MEMBER_ID_BYTES_MAX].decode("latin-1")
-            return None
-        if name == b"lineage":
-            lineage = decode_lineage(value)
-            progress.lineage = lineage or ()
-            return None if lineage is not None else b"malformed lineage"
-        if name == b"rdb-filter-only":
-            return _take_parts(progress, value)
-        if name == b"version":
-            progress.options[name.decode()] = value.decode("latin-1")
-            return None
-        if name not in _NUMBER_OPTIONS:
-            return b"Unrecognized REPLCONF option: %s" % name[:128]
-        number = _number(value, 16 if name == b"history" else 10)
-        if number is None:
-            return b"value is not an integer or out of range"
-        if name == b"listening-port":
-            progress.listening_port = number
-        elif name == b"rdb-only":
-            progress.snapshot_only = number == 1
-        else:
-            _take_frames_option(progress, name, number)
-        return None
-
-    def _on_sync(self, event: ev.SyncReceived, now_ms: int) -> None:
-        progress = self._progress(event.link)
-        if progress.attached or self._refused_for_now(progress):
-            return
-        progress.address = event.address
-        progress.acknowledges = False
-        self._log(LogLevel.NOTICE, f"Replica {_name(progress)} asks for synchronization")
-        self.feed.queue(progress, now_ms)
-
-    def _on_psync(self, event: ev.PsyncReceived, now_ms: int) -> None:
-        progress = self._progress(event.link)
-        if progress.attached:
-            return
-        progress.address = event.address
-        if event.failover and not self._take_over(event, now_ms):
-            return
-        if self._refused_for_now(progress):
-            return
-        self._log(LogLevel.NOTICE, f"Replica {_name(progress)} asks for synchronization")
-        refusal = self._resume_refusal(progress, event)
-        if refusal is None:
-            self._resume(progress, event.wanted - 1, now_ms)
-            return
-        if self._tell_fork(progress, event):
-            return
-        if event.replid != "?":
-            self.stats.sync_partial_err += 1
-            self._log(LogLevel.NOTICE, f"Partial resynchronization not accepted: {refusal}")
-        else:
-            self._log(LogLevel.NOTICE, f"Full resync requested by replica {_name(progress)}")
-        self.feed.queue(progress, now_ms)
-
-    def _take_over(self, event: ev.PsyncReceived, now_ms: int) -> bool:
-        """Answers the FAILOVER request of our leader; True if we lead now."""
-        error = None
-        history = self.history
-        handed = event.replid == history.replid2 and event.wanted - 1 == history.replid2_position
-        if self.leading and handed:
-            return True  # sentinels were quicker: we lead already, from this very position on
-        if self.leading:
-            error = b"-ERR PSYNC FAILOVER can't be sent to a master.\r\n"
-        elif event.replid != self.history.replid:
-            error = b"-ERR PSYNC FAILOVER replid must match my replid.\r\n"
-        if error is not None:
-            self._do(act.Reply(event.link, error))
-            return False
-        self._log(LogLevel.WARNING, "Failover request received for replid " + event.replid)
-        self._do(act.Promote())
-        self.promote(now_ms)
-        return True
-
-    def _refused_for_now(self, progress: Progress) -> bool:
-        reason = None
-        if self.handover.state is not HandoverState.IDLE:
-            reason = b"Can't SYNC while failing over"
-        elif not self.leading and not self.upstream_connected:
-            reason = b"Can't SYNC while not connected with my master"
-        elif not self.may_serve():
-            reason = b"Can't SYNC: sentinels have not confirmed this node's history"
-        elif progress.epoch > self.history.epoch:
-            reason = b"Can't SYNC: my epoch is behind yours"
-            self._do(act.YieldTo(progress.epoch))
-        if reason is None:
-            return False
-        self._do(act.Reply(progress.link, b"-NOMASTERLINK %s\r\n" % reason))
-        return True
-
-    def _resume_refusal(self, progress: Progress, event: ev.PsyncReceived) -> str | None:
-        position = event.wanted - 1
-        if event.replid == "?":
-            return "no history"
-        refusal = self.history.refusal_of_id(event.replid, position)
-        if refusal is not None:
-            return refusal
-        if not self.backlog.covers(position):
-            return (
-                f"Unable to partial resync with replica {_name(progress)} for lack of backlog"
-                f" (Replica request was: {event.wanted})."
-            )
-        damage = self.backlog.forget_if_damaged(position)
-        if damage is not None:
-            self.stats.frames_damaged += 1
-            for other in self.attached:
-                if other.sent_position < self.backlog.start and not _is_waiting(other):
-                    self._drop(other, "the backlog is damaged")
-            return f"the backlog is damaged: {damage}"
-        mark = progress.mark
-        if progress.framed and mark is not None and mark.base == self.backlog.base:
-            ours = self.backlog.checksum_at(position)
-            if ours != mark.checksum:
-                self.stats.histories_diverged += 1
-                return (
-                    f"the replica's history has diverged: at offset {position} its checksum is"
-                    f" {mark.checksum:016x} and ours {ours:016x}"
-                )
-        return None
-
-    def _tell_fork(self, progress: Progress, event: ev.PsyncReceived) -> bool:
-        """Tells a peer that cannot resume where its history leaves ours, once a link: it may rewind
-        to there and ask again, and knows what would be lost otherwise."""
-        point = common_point(self.history.lineage(self.backlog.end), progress.lineage)
-        if point is None or progress.fork_told or not progress.framed or event.replid == "?":
-            return False
-        replid, position = point
-        covered = self.backlog.covers(position)
-        if position == event.wanted - 1 and (not covered or replid == event.replid):
-            return False  # it has written nothing of its own, so only a full sync helps
-        how = GONE
-        if covered and self.backlog.forget_if_damaged(position) is None:
-            ours = dict(self.history.lineage(self.backlog.end))
-            begins = replid != self.history.replid and ours[replid] == position
-            how = SELECTS if begins else RESUMES
-        progress.fork_told = True
-        line = f"+FORK {replid} {position} {how}"
-        at = self.backlog.end if how == GONE else position
-        self._do(act.Reply(progress.link, self._reply_line(progress, line, at)))
-        self._log(
-            LogLevel.NOTICE,
-            f"Replica {_name(progress)} has a history of its own from offset {position + 1} on;"
-            f" it is told so",
-        )
-        return True
-
-    def _resume(self, progress: Progress, position: int, now_ms: int) -> None:
-        line = f"+CONTINUE {self.history.replid}" if progress.can_psync2 else "+CONTINUE"
-        self._do(act.Reply(progress.link, self._reply_line(progress, line, position)))
-        progress.become(ProgressState.STREAM)
-        progress.sent_position = position
-        progress.acked_position = 0 if progress.rewinding else position
-        progress.heard_ms = progress.sent_ms = now_ms
-        self.stats.sync_partial_ok += 1
-        self._pump_wanted = True
-        pending = self.backlog.end - position
-        self._log(
-            LogLevel.NOTICE,
-            f"Partial resynchronization request from {_name(progress)} accepted."
-            f" Sending {pending} bytes of backlog starting from offset {position + 1}.",
-        )
-
-    def _reply_line(self, progress: Progress, line: str, position: int) -> bytes:
-        if progress.framed:
-            mark = self.backlog.mark_at(position)
-            line += (
-                f" FRAMES {FRAMES_VERSION} {self.history.epoch} {mark.checksum:016x} {mark.base}"
-            )
-            line += f" {crc32c(line.encode()):08x}"
-        return line.encode() + b"\r\n"
+            self.drop(progress, reason)
 
     # stream
 
@@ -481,7 +246,7 @@ class Leader:
         progress = self.followers.get(link)
         if progress is not None and progress.framed and progress.online:
             progress.control.append((self.backlog.end, body))
-            self._pump_wanted = True
+            self.pump_wanted = True
 
     def _send_control(self, progress: Progress, now_ms: int) -> int:
         """Sends what is due; returns how many bytes of stream may go before the next is."""
@@ -489,12 +254,13 @@ class Leader:
             position, body = progress.control.popleft()
             wall_ms = now_ms + self.wall_offset_ms
             sealed = seal(FrameKind.VERIFY, self.history.epoch, position, wall_ms, 0, body)
-            self._send(progress, sealed, now_ms)
+            self.send(progress, sealed, now_ms)
         if not progress.control:
             return SEND_BYTES_MAX
         return min(SEND_BYTES_MAX, progress.control[0][0] - progress.sent_position)
 
-    def _send_stream(self, progress: Progress, now_ms: int) -> None:
+    def send_stream(self, progress: Progress, now_ms: int) -> None:
+        """Sends what the follower has yet to get, as much as goes at once."""
         if progress.paused_since_ms is not None or progress.stream_on_ack:
             self._enforce_output_limit(progress, now_ms)
             return
@@ -506,13 +272,13 @@ class Leader:
             data, position = read(progress.sent_position, bytes_max)
         except FrameError as error:
             self.stats.frames_damaged += 1
-            self._drop(progress, f"the backlog is damaged: {error}")
+            self.drop(progress, f"the backlog is damaged: {error}")
             return
         progress.sent_position = position
         progress.over_soft_limit_since_ms = None
-        self._send(progress, data, now_ms)
+        self.send(progress, data, now_ms)
         if position < self.backlog.end or progress.control:
-            self._pump_wanted = True
+            self.pump_wanted = True
 
     def _enforce_output_limit(self, progress: Progress, now_ms: int) -> None:
         """`client-output-buffer-limit replica`, measured in stream bytes yet to be sent."""
@@ -531,9 +297,7 @@ class Leader:
 
     def _drop_for_lag(self, progress: Progress, behind: int) -> None:
         self.stats.followers_dropped_for_lag += 1
-        self._drop(
-            progress, f"overcoming of output buffer limits: {behind} bytes behind the stream"
-        )
+        self.drop(progress, f"overcoming of output buffer limits: {behind} bytes behind the stream")
 
     def _on_ack(self, event: ev.AckReceived, now_ms: int) -> None:
         progress = self.followers.get(event.link)
@@ -546,7 +310,7 @@ class Leader:
             return
         if not self._same_history(progress, event):
             self.stats.histories_diverged += 1
-            self._drop(progress, f"its history has diverged at offset {event.position}")
+            self.drop(progress, f"its history has diverged at offset {event.position}")
             return
         progress.acked_position = max(progress.acked_position, event.position)
         progress.rewinding &= event.position == 0
@@ -556,11 +320,9 @@ class Leader:
             progress.logged_position = max(progress.logged_position, event.log_position)
         if progress.stream_on_ack:
             progress.stream_on_ack = False
-            self._pump_wanted = True
-        for waiter, waiting in list(self._waiters.items()):
-            if self.acked_count(waiting.position) >= waiting.count:
-                self._finish_waiter(waiter)
-        self._hand_over_if_drained()
+            self.pump_wanted = True
+        self.waiters.acknowledged()
+        self.handover.give_if_drained()
 
     def _on_resend(self, event: ev.ResendReceived, now_ms: int) -> None:
         """Sends a range again, out of order: the follower knows it by its positions."""
@@ -572,21 +334,21 @@ class Leader:
         start, end = event.start, sent if event.end < 0 else min(event.end, sent)
         if not self.backlog.start <= start < end:
             if start < self.backlog.start:
-                self._drop(progress, "what it asks for again is no longer in the backlog")
+                self.drop(progress, "what it asks for again is no longer in the backlog")
             return
         try:
             data = self.backlog.read_verified(start, min(end, start + RESEND_BYTES_MAX))
         except FrameError as error:
             self.stats.frames_damaged += 1
-            self._drop(progress, f"the backlog is damaged: {error}")
+            self.drop(progress, f"the backlog is damaged: {error}")
             return
         self.stats.resends += 1
         self.stats.bytes_resent += len(data)
-        self._log(
+        self.log(
             LogLevel.WARNING,
-            f"Replica {_name(progress)} got damaged bytes: sending {start} to {end} again",
+            f"Replica {progress.name} got damaged bytes: sending {start} to {end} again",
         )
-        self._send(progress, data, now_ms)
+        self.send(progress, data, now_ms)
 
     def _same_history(self, progress: Progress, event: ev.AckReceived) -> bool:
         if event.checksum is None or not progress.framed:
@@ -610,7 +372,7 @@ class Leader:
         if progress is None:
             return
         progress.paused_since_ms = None
-        self._pump_wanted = True
+        self.pump_wanted = True
         self.feed.on_open(progress, now_ms)
 
     def _on_closed(self, event: ev.LinkClosed, now_ms: int) -> None:
@@ -619,110 +381,7 @@ class Leader:
             was_attached = progress.attached
             self._forget(progress)
             if was_attached:
-                self._log(LogLevel.NOTICE, f"Connection with replica {_name(progress)} lost.")
-
-    # waiting clients
-
-    def _on_wait(self, event: ev.WaitStarted, now_ms: int) -> None:
-        acked = self.acked_count(event.position)
-        if acked >= event.count:
-            self._do(act.WaitDone(event.waiter, acked))
-            return
-        self._waiters[event.waiter] = _Waiter(event.position, event.count, event.deadline_ms)
-        if self.backlog.active:
-            self._getack_due = True
-            self._pump_wanted = True
-
-    def _on_wait_cancelled(self, event: ev.WaitCancelled, now_ms: int) -> None:
-        self._waiters.pop(event.waiter, None)
-
-    def _on_acks_wanted(self, event: ev.AcksWanted, now_ms: int) -> None:
-        """Asks once: an answer of one of ours covers the asking too."""
-        if self.leading and self.backlog.active and self._asked_position != self.backlog.end:
-            self._getack_due = True
-            self.pump(now_ms)
-            self._asked_position = self.backlog.end
-
-    def _finish_waiter(self, waiter: int) -> None:
-        waiting = self._waiters.pop(waiter)
-        self._do(act.WaitDone(waiter, self.acked_count(waiting.position)))
-
-    # handover
-
-    def _on_failover(self, event: ev.FailoverRequested, now_ms: int) -> None:
-        assert self.failover_refusal(event) is None
-        handover = self.handover
-        handover.become(HandoverState.DRAINING)
-        handover.target = event.target
-        handover.force = event.force
-        if event.timeout_ms is not None:
-            handover.deadline_ms = now_ms + event.timeout_ms
-        to = "" if event.target is None else f" to {event.target[0]}:{event.target[1]}"
-        self._log(LogLevel.NOTICE, f"FAILOVER requested{to}.")
-        self._do(act.PauseWrites())
-        self.append(STREAM_GETACK, now_ms)
-        handover.end_position = self.backlog.end
-
-    def _on_failover_aborted(self, event: ev.FailoverAborted, now_ms: int) -> None:
-        if self.handover.state is not HandoverState.IDLE:
-            self._abort_handover("Failover manually aborted")
-
-    def _hand_over_if_drained(self) -> None:
-        handover = self.handover
-        if handover.state is not HandoverState.DRAINING:
-            return
-        for progress in self.attached:
-            if handover.target is not None and not _is_at(progress, handover.target):
-                continue
-            if progress.online and progress.acked_position == handover.end_position:
-                host, port = progress.host, progress.listening_port
-                self._log(
-                    LogLevel.NOTICE, f"Failover target {host}:{port} is synced, failing over."
-                )
-                self._hand_over(host, port)
-                return
-
-    def _hand_over(self, host: str, port: int) -> None:
-        self.handover.become(HandoverState.ASKING)
-        self.handover.deadline_ms = None
-        self._do(act.HandOver(host, port))
-
-    def _tick_handover(self, now_ms: int) -> None:
-        handover = self.handover
-        if handover.state is not HandoverState.DRAINING:
-            return
-        if handover.deadline_ms is None or now_ms < handover.deadline_ms:
-            return
-        if handover.force:
-            assert handover.target is not None
-            host, port = handover.target
-            self._log(
-                LogLevel.NOTICE,
-                f"Failover to {host}:{port} time out exceeded, failing over.",
-            )
-            self._hand_over(host, port)
-        else:
-            self._abort_handover("Replica never caught up before timeout")
-
-    def _abort_handover(self, reason: str) -> None:
-        was_asking = self.handover.state is HandoverState.ASKING
-        self._log(LogLevel.NOTICE, f"Aborting failover: {reason}")
-        self.handover.clear()
-        if was_asking:
-            self._do(act.TakeBack())
-        self._do(act.ResumeWrites())
-
-    def _on_handover_ended(self, event: ev.HandoverEnded, now_ms: int) -> None:
-        if self.handover.state is not HandoverState.ASKING:
-            return
-        if event.accepted:
-            self.handover.clear()
-            self._do(act.ResumeWrites())
-        else:
-            self._abort_handover(event.reason)
-
-    def _find(self, target: tuple[str, int]) -> Progress | None:
-        return next((p for p in self.attached if _is_at(p, target)), None)
+                self.log(LogLevel.NOTICE, f"Connection with replica {progress.name} lost.")
 
     # by the clock
 
@@ -755,13 +414,8 @@ class Leader:
                     self._drop_timed_out(progress, "full sync")
 
     def _drop_timed_out(self, progress: Progress, phase: str) -> None:
-        self._log(LogLevel.WARNING, f"Disconnecting timedout replica ({phase}): {_name(progress)}")
-        self._drop(progress, "timed out")
-
-    def _tick_waiters(self, now_ms: int) -> None:
-        for waiter, waiting in list(self._waiters.items()):
-            if waiting.deadline_ms is not None and now_ms >= waiting.deadline_ms:
-                self._finish_waiter(waiter)
+        self.log(LogLevel.WARNING, f"Disconnecting timedout replica ({phase}): {progress.name}")
+        self.drop(progress, "timed out")
 
     def _tick_backlog(self, now_ms: int) -> None:
         """Frees a backlog nobody reads. The stream stops being counted then, so the id changes."""
@@ -777,29 +431,32 @@ class Leader:
         self.backlog.reset(self.backlog.end)
         self.backlog.active = False
         self._lonely_since_ms = None
-        self._do(act.RecordHistory())
-        self._log(
+        self.do(act.RecordHistory())
+        self.log(
             LogLevel.NOTICE,
             f"Replication backlog freed after {ttl_ms // 1000} seconds without connected replicas.",
         )
 
     # common
 
-    def _progress(self, link: int) -> Progress:
+    def progress_of(self, link: int) -> Progress:
+        """What is known of the peer on this link; nothing yet, perhaps."""
         return self.followers.setdefault(link, Progress(link))
 
-    def _send(self, progress: Progress, data: bytes, now_ms: int) -> None:
+    def send(self, progress: Progress, data: bytes, now_ms: int) -> None:
+        """Has bytes written to a follower's link."""
         if data:
             progress.sent_ms = now_ms
             self._actions.append(act.Send(progress.link, data))
 
-    def _drop(self, progress: Progress, reason: str, *, flush: bool = False) -> None:
+    def drop(self, progress: Progress, reason: str, *, flush: bool = False) -> None:
+        """Closes a follower's link; it comes back and asks where it can go on."""
         self._forget(progress)
-        self._do(act.CloseLink(progress.link, reason, flush))
+        self.do(act.CloseLink(progress.link, reason, flush))
 
     def _forget(self, progress: Progress) -> None:
         progress.become(ProgressState.GONE)
-        self._pump_wanted = True
+        self.pump_wanted = True
         del self.followers[progress.link]
         self.feed.forget(progress)
 
@@ -810,10 +467,12 @@ class Leader:
             for p in self.followers.values()
         )
 
-    def _do(self, *wanted: Action) -> None:
+    def do(self, *wanted: Action) -> None:
+        """Asks the shell for actions, in this order."""
         self._actions.extend(wanted)
 
-    def _log(self, level: LogLevel, text: str) -> None:
+    def log(self, level: LogLevel, text: str) -> None:
+        """Has a line logged."""
         self._actions.append(Log(level, text))
 
     def invariants(self) -> None:
@@ -831,62 +490,10 @@ class Leader:
             assert self.handover.state is not HandoverState.DRAINING
 
 
-def _is_at(progress: Progress, target: tuple[str, int]) -> bool:
-    host, port = target
-    return host in (progress.host, progress.address) and port == progress.listening_port
-
-
-def _is_waiting(progress: Progress) -> bool:
-    return progress.state is ProgressState.WAITING
-
-
-def _name(progress: Progress) -> str:
-    return f"{progress.host}:{progress.listening_port}"
-
-
-def _number(text: bytes, base: int) -> int | None:
-    """A number as a peer may write it, or None: digits only, and not beyond 64 bits."""
-    digits = b"0123456789abcdef"[:base]
-    if not 0 < len(text) <= 20 or text.strip(digits):
-        return None
-    number = int(text, base)
-    return number if number < 1 << 64 else None
-
-
-def _take_parts(progress: Progress, value: bytes) -> bytes | None:
-    """`REPLCONF rdb-filter-only "part ..."`: of all parts, these alone; the error, if any."""
-    parts = act.SnapshotParts.NOTHING
-    for word in value.split():
-        if word.lower() != b"functions":
-            return b"Unsupported rdb-filter-only option: %s" % word[:128]
-        parts |= act.SnapshotParts.FUNCTIONS
-    progress.parts = parts
-    return None
-
-
-_NUMBER_OPTIONS: Final = frozenset(
-    {b"listening-port", b"rdb-only", b"frames", b"epoch", b"history", b"base", b"rewinding"}
-)
-
-
-def _take_frames_option(progress: Progress, name: bytes, number: int) -> None:
-    """`REPLCONF frames 1 epoch E history H base B`: the peer wants what it announced."""
-    if name == b"frames":
-        progress.framed = number == FRAMES_VERSION and progress.can_psync2
-    elif name == b"epoch":
-        progress.epoch = min(number, EPOCH_MAX)
-    elif name == b"rewinding":
-        progress.rewinding = number == 1
-    elif name == b"history":
-        progress.mark = HistoryMark(number, progress.mark.base if progress.mark else -1)
-    else:
-        progress.mark = HistoryMark(progress.mark.checksum if progress.mark else 0, number)
-
-
 _HANDLERS: Final[dict[type[ev.Event], Callable[[Leader, Any, int], None]]] = {
-    ev.ReplconfReceived: Leader._on_replconf,
-    ev.PsyncReceived: Leader._on_psync,
-    ev.SyncReceived: Leader._on_sync,
+    ev.ReplconfReceived: admission.on_replconf,
+    ev.PsyncReceived: admission.on_psync,
+    ev.SyncReceived: admission.on_sync,
     ev.AckReceived: Leader._on_ack,
     ev.ResendReceived: Leader._on_resend,
     ev.KeepaliveReceived: Leader._on_keepalive,
@@ -900,12 +507,12 @@ _HANDLERS: Final[dict[type[ev.Event], Callable[[Leader, Any, int], None]]] = {
     ev.FeedDue: lambda leader, *told: leader.feed.on_due(*told),
     ev.SyncedReceived: lambda leader, *told: leader.feed.on_synced(*told),
     ev.ResendSnapshotReceived: lambda leader, *told: leader.feed.on_resend(*told),
-    ev.WaitStarted: Leader._on_wait,
-    ev.WaitCancelled: Leader._on_wait_cancelled,
-    ev.AcksWanted: Leader._on_acks_wanted,
-    ev.FailoverRequested: Leader._on_failover,
-    ev.FailoverAborted: Leader._on_failover_aborted,
-    ev.HandoverEnded: Leader._on_handover_ended,
+    ev.WaitStarted: lambda leader, *told: leader.waiters.on_wait(*told),
+    ev.WaitCancelled: lambda leader, *told: leader.waiters.on_cancelled(*told),
+    ev.AcksWanted: lambda leader, *told: leader.waiters.on_acks_wanted(*told),
+    ev.FailoverRequested: lambda leader, *told: leader.handover.on_requested(*told),
+    ev.FailoverAborted: lambda leader, *told: leader.handover.on_aborted(*told),
+    ev.HandoverEnded: lambda leader, *told: leader.handover.on_ended(*told),
 }
 
 __all__ = ["INFO_STATES", "STREAM_GETACK", "STREAM_PING", "Leader", "LeaderStats"]

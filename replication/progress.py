@@ -124,6 +124,11 @@ class Progress:
         return self.announced_ip or self.address
 
     @property
+    def name(self) -> str:
+        """How log lines name it."""
+        return f"{self.host}:{self.listening_port}"
+
+    @property
     def attached(self) -> bool:
         """Whether PSYNC or SYNC has been accepted."""
         return self.state in INFO_STATES

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from replication import actions as act
 from replication import events as ev
 from replication.actions import LogLevel
+from replication.admission import reply_line
 from replication.constants import (
     KEEPALIVE_INTERVAL_MS,
     RESEND_BYTES_MAX,
@@ -77,15 +78,15 @@ class SnapshotFeed:
             leader.history.restart(leader.new_replid())
             leader.backlog.reset(leader.backlog.end)
             leader.backlog.active = True
-            leader._do(act.RecordHistory())
-            leader._log(
+            leader.do(act.RecordHistory())
+            leader.log(
                 LogLevel.NOTICE,
                 "Replication backlog created, my new replication IDs are"
                 f" '{leader.history.replid}' and '{leader.history.replid2}'",
             )
         self.start_if_due(now_ms)
         if progress.state is ProgressState.WAITING:
-            leader._log(LogLevel.NOTICE, "Delay next BGSAVE for diskless SYNC")
+            leader.log(LogLevel.NOTICE, "Delay next BGSAVE for diskless SYNC")
 
     def start_if_due(self, now_ms: int) -> None:
         """Starts a pass for those who wait, or lets them join one that is still spooling."""
@@ -132,11 +133,11 @@ class SnapshotFeed:
         )
         self.passes.append(current)
         target = "disk" if spooled else "replicas sockets"
-        leader._log(LogLevel.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
+        leader.log(LogLevel.NOTICE, f"Starting BGSAVE for SYNC with target: {target}")
         parts = current.parts
-        leader._do(act.StartSnapshot(current.snapshot, current.position, spooled, parts))
+        leader.do(act.StartSnapshot(current.snapshot, current.position, spooled, parts))
         if leader.leading:
-            leader._do(act.ForceSelect())
+            leader.do(act.ForceSelect())
         for progress in waiting:
             self._join(current, progress, now_ms)
         self._pull(current)
@@ -150,10 +151,10 @@ class SnapshotFeed:
         current.links.add(progress.link)
         if progress.acknowledges:
             line = f"+FULLRESYNC {leader.history.replid} {current.position}"
-            reply = leader._reply_line(progress, line, current.position)
-            leader._send(progress, reply, now_ms)
+            reply = reply_line(leader, progress, line, current.position)
+            leader.send(progress, reply, now_ms)
         if not current.spooled:
-            leader._send(progress, current.envelope_head(framed=progress.framed), now_ms)
+            leader.send(progress, current.envelope_head(framed=progress.framed), now_ms)
         pinned = leader.backlog.pinned_position
         if pinned is None or current.position < pinned:
             leader.backlog.pinned_position = current.position
@@ -168,7 +169,7 @@ class SnapshotFeed:
         members = self._members(current)
         if any(p.chunk == end and self._takes_chunks(p, current) for p in members):
             current.pulling = True
-            self._leader._do(act.PullSnapshot(current.snapshot))
+            self._leader.do(act.PullSnapshot(current.snapshot))
 
     def on_spooled(self, event: ev.SnapshotSpooled, now_ms: int) -> None:
         """The length is known, and the first chunk can be pulled."""
@@ -178,7 +179,7 @@ class SnapshotFeed:
         current.spooled_to(event.length_bytes)
         for progress in self._members(current):
             head = current.envelope_head(framed=progress.framed)
-            self._leader._send(progress, head, now_ms)
+            self._leader.send(progress, head, now_ms)
         self._pull(current)
 
     def on_chunk(self, event: ev.SnapshotChunk, now_ms: int) -> None:
@@ -201,9 +202,9 @@ class SnapshotFeed:
         if not current.spooled:
             count = len(current.links)
             text = f"Diskless rdb transfer, done reading from pipe, {count} replicas still up."
-            self._leader._log(LogLevel.NOTICE, text)
+            self._leader.log(LogLevel.NOTICE, text)
         self._feed_all(current, now_ms)
-        self._leader._do(act.AbortSnapshot(current.snapshot))
+        self._leader.do(act.AbortSnapshot(current.snapshot))
         self.start_if_due(now_ms)
 
     def on_failed(self, event: ev.SnapshotFailed, now_ms: int) -> None:
@@ -216,11 +217,11 @@ class SnapshotFeed:
         current.become(PassState.FAILED)
         self.passes.remove(current)
         current.chunks.clear()
-        leader._log(LogLevel.WARNING, f"Snapshot for SYNC failed: {event.reason}")
+        leader.log(LogLevel.WARNING, f"Snapshot for SYNC failed: {event.reason}")
         for progress in self._members(current):
             progress.sync = None
-            leader._drop(progress, "the snapshot failed")
-        leader._do(act.AbortSnapshot(current.snapshot))
+            leader.drop(progress, "the snapshot failed")
+        leader.do(act.AbortSnapshot(current.snapshot))
         self.start_if_due(now_ms)
 
     def give_up(self, reason: str) -> None:
@@ -230,7 +231,7 @@ class SnapshotFeed:
         current = self.reading
         if current is not None and not (current.spooled and current.state is PassState.SENDING):
             for progress in self._members(current):
-                self._leader._drop(progress, reason)
+                self._leader.drop(progress, reason)
 
     def _reading(self, snapshot: int) -> SnapshotPass | None:
         current = self.reading
@@ -256,7 +257,7 @@ class SnapshotFeed:
         self._pull(current)
         if not self._due and any(self._can_be_fed(p, current) for p in self._members(current)):
             self._due = True
-            self._leader._do(act.FeedLater())
+            self._leader.do(act.FeedLater())
 
     def _can_be_fed(self, progress: Progress, current: SnapshotPass) -> bool:
         return progress.chunk < current.chunks.end and self._takes_chunks(progress, current)
@@ -266,7 +267,7 @@ class SnapshotFeed:
         leader = self._leader
         if progress.streams and progress.paused_since_ms is None:
             if progress.sent_position < leader.backlog.end:
-                leader._send_stream(progress, now_ms)
+                leader.send_stream(progress, now_ms)
             if progress.sync is None or progress.sent_position < leader.backlog.end:
                 return
         for _ in range(SYNC_FEED_CHUNKS):
@@ -288,20 +289,20 @@ class SnapshotFeed:
         try:
             sealed = current.chunks.read(number)
         except OSError as error:
-            self._leader._drop(progress, f"the snapshot's file cannot be read: {error}")
+            self._leader.drop(progress, f"the snapshot's file cannot be read: {error}")
             return False
         if progress.framed and number == progress.chunk:
             # Not for one that is sent again: a keepalive stands behind the last.
             progress.snapshot_digest = parse_header(sealed).history
         data = sealed if progress.framed else sealed[HEADER_BYTES:]
-        self._leader._send(progress, data, now_ms)
+        self._leader.send(progress, data, now_ms)
         return True
 
     def _send_tail(self, progress: Progress, current: SnapshotPass, now_ms: int) -> None:
         progress.tail_sent = True
         wall_ms = now_ms + self._leader.wall_offset_ms
         tail = current.envelope_tail(wall_ms, framed=progress.framed)
-        self._leader._send(progress, tail, now_ms)
+        self._leader.send(progress, tail, now_ms)
 
     def on_due(self, event: ev.FeedDue, now_ms: int) -> None:
         """In another turn of the loop: those who are behind are sent more."""
@@ -329,7 +330,7 @@ class SnapshotFeed:
         progress.received_position = max(progress.received_position, received)
         if event.room != progress.room:
             progress.room = event.room
-            self._leader._pump_wanted = True
+            self._leader.pump_wanted = True
         self._feed_all(progress.sync, now_ms)
 
     def on_resend(self, event: ev.ResendSnapshotReceived, now_ms: int) -> None:
@@ -351,10 +352,9 @@ class SnapshotFeed:
             leader.stats.resends += 1
             number += 1
             leader.stats.bytes_resent += current.end_of(number) - current.end_of(number - 1)
-        leader._log(
+        leader.log(
             LogLevel.WARNING,
-            f"Replica {progress.host}:{progress.listening_port} got a damaged snapshot: sending"
-            f" {event.start} to {end} again",
+            f"Replica {progress.name} got a damaged snapshot: sending {event.start} to {end} again",
         )
         if progress.tail_sent and end == sent:
             self._send_tail(progress, current, now_ms)
@@ -369,15 +369,15 @@ class SnapshotFeed:
         self._leave(current, progress)
         if progress.snapshot_only:
             # Not in a pass any more, and never in the stream.
-            leader._drop(progress, "RDB transfer completed, rdb only replica", flush=True)
+            leader.drop(progress, "RDB transfer completed, rdb only replica", flush=True)
             return
         progress.become(ProgressState.STREAM)
         progress.heard_ms = now_ms
         progress.stream_on_ack = not (current.spooled or progress.framed)
         progress.catches_up_to = progress.sent_position if progress.interleaves else 0
-        leader._pump_wanted = True
-        name = f"{progress.host}:{progress.listening_port}"
-        leader._log(LogLevel.NOTICE, f"Synchronization with replica {name} succeeded")
+        leader.pump_wanted = True
+        name = progress.name
+        leader.log(LogLevel.NOTICE, f"Synchronization with replica {name} succeeded")
 
     # leaving
 
@@ -402,8 +402,8 @@ class SnapshotFeed:
             text = "Last replica of a snapshot dropped, ending it"
             if not current.spooled:
                 text = "Diskless rdb transfer, last replica dropped, killing fork child (none)"
-            self._leader._log(LogLevel.NOTICE, text)
-            self._leader._do(act.AbortSnapshot(current.snapshot))
+            self._leader.log(LogLevel.NOTICE, text)
+            self._leader.do(act.AbortSnapshot(current.snapshot))
 
     def _release(self, current: SnapshotPass) -> None:
         """Lets go of the chunks that nobody can ask for any more."""
@@ -429,9 +429,9 @@ class SnapshotFeed:
             self._logged_ms = now_ms
             for current in self.passes:
                 for progress in self._members(current):
-                    self._leader._log(
+                    self._leader.log(
                         LogLevel.NOTICE,
-                        f"Full sync of replica {progress.host}:{progress.listening_port}:"
+                        f"Full sync of replica {progress.name}:"
                         f" {100 * current.share_of(progress.snapshot_sent_bytes):.1f}%,"
                         f" {progress.snapshot_sent_bytes} bytes sent",
                     )
@@ -440,16 +440,16 @@ class SnapshotFeed:
         """Tells a peer that waits for its snapshot that we have not forgotten it."""
         leader, current = self._leader, progress.sync
         if progress.state is ProgressState.WAITING:
-            leader._send(progress, b"\n", now_ms)
+            leader.send(progress, b"\n", now_ms)
         elif current is None or progress.paused_since_ms is not None:
             return
         elif not progress.framed:
             if current.state is PassState.SPOOLING:
-                leader._send(progress, b"\n", now_ms)
+                leader.send(progress, b"\n", now_ms)
         elif not progress.tail_sent and now_ms - progress.sent_ms >= KEEPALIVE_INTERVAL_MS:
             sent, digest = progress.snapshot_sent_bytes, progress.snapshot_digest
             wall_ms = now_ms + leader.wall_offset_ms
-            leader._send(progress, current.keepalive(sent, digest, wall_ms), now_ms)
+            leader.send(progress, current.keepalive(sent, digest, wall_ms), now_ms)
 
     def invariants(self) -> None:
         """Raises `AssertionError` where passes and followers contradict each other."""

@@ -316,7 +316,7 @@ class Replicator:
     def start_failover(self, event: ev.FailoverRequested) -> None:
         """Begins a FAILOVER. Raises Redis's error where it cannot begin."""
         self.flush()
-        refusal = self.leader.failover_refusal(event)
+        refusal = self.leader.handover.refusal(event)
         if refusal is not None:
             raise CommandError(f"ERR {refusal}")
         self.tell_leader(event)

@@ -193,7 +193,7 @@ class LeaderWorld:
             target = (command.text("host"), command.number("port"))
         timeout_ms = command.number("timeout_ms", 0) or None
         event = ev.FailoverRequested(target, "force" in command.words, timeout_ms)
-        refusal = self.leader.failover_refusal(event)
+        refusal = self.leader.handover.refusal(event)
         if refusal is not None:
             return [f"refused: {refusal}"]
         self._receive(event)

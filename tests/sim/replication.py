@@ -248,12 +248,12 @@ class Replication:
         """FAILOVER TO; returns the refusal or ""."""
         self._flush()
         event = ev.FailoverRequested((target.host, target.port), timeout_ms=timeout_ms)
-        refusal = self.leader.failover_refusal(event)
+        refusal = self.leader.handover.refusal(event)
         if refusal is not None:
             return refusal
         self._serve(event)
         if "drain" in self.node.options.without and self.failing_over:
-            self.leader._hand_over(target.host, target.port)
+            self.leader.handover.give(target.host, target.port)
             self._settle()
         return ""
 

@@ -2,10 +2,14 @@
 
 import pytest
 
+from replication.backlog import Backlog
 from replication.follower_states import FOLLOWER_EDGES, ROLE_WORDS, FollowerState
 from replication.full_sync import PASS_EDGES, PassState, SnapshotPass
-from replication.handover import HANDOVER_EDGES, Handover, HandoverState
+from replication.handover import HANDOVER_EDGES, HandoverState
+from replication.history import History
+from replication.leader import Leader
 from replication.progress import PROGRESS_EDGES, Progress, ProgressState
+from replication.settings import LeaderSettings
 
 
 @pytest.mark.parametrize(
@@ -30,8 +34,9 @@ def test_every_state_has_a_row_and_can_be_reached(table: dict, start: object) ->
 def test_illegal_edges_raise() -> None:
     with pytest.raises(AssertionError):
         Progress(1).become(ProgressState.SNAPSHOT)
+    leader = Leader(History("a" * 40), Backlog(1 << 20), LeaderSettings(), lambda: "b" * 40)
     with pytest.raises(AssertionError):
-        Handover().become(HandoverState.ASKING)
+        leader.handover.become(HandoverState.ASKING)
     current = SnapshotPass(1, 0, 0, spooled=False, eof_mark="e" * 40)
     with pytest.raises(AssertionError):
         current.become(PassState.SPOOLING)
