@@ -13,6 +13,7 @@ MODULES = (
     "cache_server.datatypes.bitmaps",
     "cache_server.datatypes.hyperloglog",
     "cache_server.datatypes.lists",
+    "cache_server.datatypes.list_moving",
     "cache_server.datatypes.sets",
     "cache_server.datatypes.hashes",
     "cache_server.datatypes.sorted_sets",

@@ -20,7 +20,7 @@ from cache_server import client as states
 from cache_server.commands.table import Command
 from cache_server.datatypes.arguments import float_or_none, parse_integer
 from cache_server.datatypes.hashes import Hash
-from cache_server.datatypes.lists import List
+from cache_server.datatypes.list_value import List
 from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.datatypes.values import is_string

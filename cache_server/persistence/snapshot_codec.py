@@ -37,7 +37,7 @@ from cache_server.constants import (
     SNAPSHOT_STRING_BYTES_MAX,
 )
 from cache_server.datatypes.hashes import Hash
-from cache_server.datatypes.lists import List
+from cache_server.datatypes.list_value import List
 from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.errors import InputError

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_server.datatypes.hashes import Hash
-from cache_server.datatypes.lists import List
+from cache_server.datatypes.list_value import List
 from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.datatypes.stream_groups import Consumer, Group

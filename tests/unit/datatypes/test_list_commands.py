@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from cache_server.datatypes import lists, strings
+from cache_server.datatypes import list_moving, lists, strings
 from cache_server.wire.replies import NULL_ARRAY
 from tests.unit.datatypes.calling import Caller
 
 
 @pytest.fixture
 def call() -> Caller:
-    caller = Caller(lists, strings)
+    caller = Caller(lists, list_moving, strings)
     caller("SET", "string", "v")
     caller("RPUSH", "three", "a", "b", "c")
     return caller

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_server.datatypes.lists import LIST_CHUNK_ITEMS, LIST_END_ITEMS, List
+from cache_server.datatypes.list_value import LIST_CHUNK_ITEMS, LIST_END_ITEMS, List
 
 ITEMS = st.sampled_from([b"a", b"b", b"c"])
 SIZES = st.sampled_from(

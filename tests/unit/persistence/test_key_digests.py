@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cache_server.datatypes.hashes import Hash
-from cache_server.datatypes.lists import List
+from cache_server.datatypes.list_value import List
 from cache_server.datatypes.sets import Set
 from cache_server.datatypes.sorted_sets import SortedSet
 from cache_server.keyspace.database import Keyspace
