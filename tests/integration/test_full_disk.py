@@ -200,9 +200,10 @@ def test_discarded_writes_cannot_be_put_aside(nodes: Any, disk: SmallDisk) -> No
     new.client().replicaof("127.0.0.1", free_port())
     until(lambda: old.info()["connected_slaves"] == 0, "the link to be gone")
     new.client().replicaof("NO", "ONE")
-    client = old.client()
-    for at in range(1000):
-        client.set(f"tail:{at}", "x" * 2000)
+    with old.client(socket_timeout=60).pipeline(transaction=False) as pipe:
+        for at in range(1000):
+            pipe.set(f"tail:{at}", "x" * 2000)
+        pipe.execute()
     disk.fill(left_bytes=1_000_000)
     old.client().replicaof("127.0.0.1", new.port)
     until(lambda: old.info().get("last_rollback_status") == "err", "the refusal")
