@@ -458,7 +458,7 @@ def test_a_restarted_follower_resumes_from_its_snapshot(nodes: Any) -> None:
     assert leader.info("stats")["sync_full"] == 1
 
 
-def test_a_pause_on_a_follower_does_not_stop_the_stream(nodes: Any) -> None:
+def test_a_pause_on_a_follower_holds_the_stream_until_it_ends(nodes: Any) -> None:
     leader = nodes(OURS)
     follower = nodes(OURS, follow(leader.port))
     wait_in_sync(leader, follower)
@@ -467,6 +467,14 @@ def test_a_pause_on_a_follower_does_not_stop_the_stream(nodes: Any) -> None:
     client.set("short", "1", px=100)
     with client.pipeline(transaction=True) as pipe:
         pipe.set("a", 1).incr("a").execute()
+    written = leader.info("replication")["master_repl_offset"]
+
+    def received() -> bool:
+        return follower.info("replication")["slave_read_repl_offset"] >= written
+
+    wait_for(received, "the follower to have what was written")
+    assert follower.client().get("a") is None
+    follower.client().execute_command("CLIENT", "UNPAUSE")
     wait_in_sync(leader, follower)
     assert follower.client().get("a") == "2"
     wait_for(lambda: client.get("short") is None, "the key to expire")
