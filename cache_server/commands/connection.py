@@ -14,6 +14,7 @@ from cache_server.errors import CommandError, syntax_error, wrong_arity
 from cache_server.wire.replies import OK, PONG, Map, Status
 
 RESET_DONE = Status(b"RESET")
+_SUBSCRIBED = states.SUBSCRIBED
 
 
 def auth_command(ctx: Any, args: list[bytes]) -> Any:
@@ -71,7 +72,7 @@ def ping_command(ctx: Any, args: list[bytes]) -> Any:
     """PING [message]; a RESP2 client with subscriptions gets it as a message."""
     if len(args) > 2:
         raise wrong_arity("ping")
-    if ctx.flags & states.SUBSCRIBED and ctx.protocol == 2:
+    if ctx.flags & _SUBSCRIBED and ctx.protocol == 2:
         return [b"pong", args[1] if len(args) == 2 else b""]
     return args[1] if len(args) == 2 else PONG
 

@@ -5,7 +5,7 @@ from cache_server.commands.table cimport Command
 from cache_server.keyspace.database cimport Keyspace
 cimport cache_server._core._core as compiled_core
 
-cdef int _GATED, _MULTI, _MONITOR
+cdef int _GATED, _MULTI, _MONITOR, _APPLYING
 
 cdef class Dispatcher(compiled_core.Executor):
     cdef public object server

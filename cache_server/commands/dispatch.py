@@ -46,6 +46,7 @@ GATE_READS = 1 << 16  # replies to reads wait for the writes that they may show
 
 _GATED = states.GATED
 _MULTI = states.MULTI
+_APPLYING = states.REPLAY | states.LEADER
 _MONITOR = GATE_MONITOR
 _FOREVER_NS = 2**63 - 1
 
@@ -249,10 +250,8 @@ class Dispatcher:
             client.write_offset = -1  # WAIT waits for all that was written until then
             if self.reply_gate is not None and client.channel is not None:
                 client.channel.gate = self.reply_gate
-        if not propagation.active or client.flags & states.REPLAY:
-            return
-        if client.flags & states.LEADER:
-            return  # the leader's own bytes are relayed, not their effects
+        if not propagation.active or client.flags & _APPLYING:
+            return  # it has happened: the leader's own bytes are relayed, not their effects
         if effects is None:
             if self.depth == 0 and not propagation.pending:
                 propagation.add_alone(db_index, args)
