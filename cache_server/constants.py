@@ -105,5 +105,7 @@ assert BULK_LENGTH_UNAUTHENTICATED_MAX < INLINE_BYTES_MAX
 
 #: Memory of one Lua interpreter, in bytes; Redis has no limit but that of the machine.
 SCRIPT_MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+#: What a run may leave beyond twice what is in use, before it is collected at the run's end.
+SCRIPT_GARBAGE_BYTES_MAX = 64 * 1024 * 1024
 #: Scripts that EVAL keeps ready by their text, besides those known by their SHA1.
 SCRIPT_TEXTS_MAX = 1000

@@ -35,6 +35,7 @@ from libc.string cimport memcmp
 from lupa import lua51
 
 from cache_server.client cimport Client
+from cache_server.constants import SCRIPT_GARBAGE_BYTES_MAX
 from cache_server.scripting import replies
 from cache_server.scripting.host cimport Host
 
@@ -54,6 +55,7 @@ cdef extern from *:
     enum { STATUS = 1, LIST = 2 };  /* replies.py */
     #define FIRST_WORD 3            /* EVAL script numkeys word ... */
     #define NAMES 64
+    enum { COLLECT = 2, COUNT_KIB = 3 };  /* what lua_gc is asked for */
 
     #define LUA_FUNCTIONS(X) \\
         X(int, lua_gettop, (lua_State *)) \\
@@ -81,6 +83,7 @@ cdef extern from *:
         X(void, lua_setfield, (lua_State *, int, const char *)) \\
         X(void, lua_call, (lua_State *, int, int)) \\
         X(int, lua_pcall, (lua_State *, int, int, int)) \\
+        X(int, lua_gc, (lua_State *, int, int)) \\
         X(int, luaL_ref, (lua_State *, int)) \\
         X(int, luaL_error, (lua_State *, const char *, ...))
 
@@ -301,7 +304,7 @@ cdef extern from *:
         long long key_count
         int enter
     int LUA_REGISTRY
-    int NAMES, BOOLEAN, NUMBER, STRING, TABLE
+    int NAMES, BOOLEAN, NUMBER, STRING, TABLE, COLLECT, COUNT_KIB
     void (*take_request)(Crossing *, lua_State *) noexcept
     void (*take_request_unlocked)(Crossing *, lua_State *) noexcept
     void (*take_results)(Crossing *, lua_State *, int) noexcept
@@ -318,6 +321,7 @@ cdef extern from *:
     void lua_rawgeti(lua_State *, int, int)
     void lua_pushlightuserdata(lua_State *, void *)
     int lua_pcall(lua_State *, int, int, int)
+    int lua_gc(lua_State *, int, int)
 
 cdef const char *_missing = lua_find(lua51.__file__.encode())
 if _missing != NULL:
@@ -326,6 +330,7 @@ if _missing != NULL:
 log = logging.getLogger("cache_server")
 
 DEF NAME_BYTES_MAX = 32
+cdef int GARBAGE_KIB_MAX = SCRIPT_GARBAGE_BYTES_MAX // 1024
 
 
 cdef object value_at(lua_State *L, int index):
@@ -464,9 +469,11 @@ cdef class Bridge:
     cdef Crossing crossing
     cdef Host host
     cdef object opener
+    cdef int collect_at_kib
 
     def __cinit__(self, runtime, Host host):
         self.host = host
+        self.collect_at_kib = GARBAGE_KIB_MAX
         self.crossing.host = <PyObject *>host
         self.opener = runtime.eval(b"package.loadlib")(__file__.encode(), b"cache_server_bridge")
 
@@ -486,6 +493,11 @@ cdef class Bridge:
         """Says which functions of Lua run a script, and tell what it came to."""
         self.opener(<size_t>&self.crossing, run, finish)
 
+    cdef void collect(self):
+        """A full collection of garbage: Lua's own would come when as much again has been taken."""
+        lua_gc(self.crossing.state, COLLECT, 0)
+        self.collect_at_kib = GARBAGE_KIB_MAX + 2 * lua_gc(self.crossing.state, COUNT_KIB, 0)
+
     cpdef run(self, long long number, Client caller, long long key_count, list words):
         """One run for the request `words`; what the function returned. Raises LuaError for what it
         did not catch."""
@@ -500,6 +512,8 @@ cdef class Bridge:
         lua_pushlightuserdata(crossing.state, crossing)
         failed = lua_pcall(crossing.state, 1, 0, 0)
         crossing.caller = NULL
+        if lua_gc(crossing.state, COUNT_KIB, 0) > self.collect_at_kib:
+            self.collect()
         if failed:
             problem = value_at(crossing.state, -1)
             lua_settop(crossing.state, -2)

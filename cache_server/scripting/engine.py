@@ -8,7 +8,9 @@ makes go by `bridge.pyx` where that is built.
     run(number, caller, key_count, request)  ->  value | (True, RESP) | (False, error, place, told)
 
 Limits: an interpreter holds at most SCRIPT_MEMORY_BYTES_MAX, then it says "not enough memory"; more
-than ARGUMENTS_MAX arguments come through lupa in portions, as Lua's stack is small.
+than ARGUMENTS_MAX arguments come through lupa in portions, as Lua's stack is small. What a run
+leaves as garbage is collected at its end where it is much: Lua itself would wait until as much
+again is taken.
 
 Source: https://github.com/scoder/lupa, the Lua 5.1 reference manual.
 """
@@ -22,7 +24,11 @@ from typing import Any
 
 from lupa import lua51
 
-from cache_server.constants import REDIS_VERSION, SCRIPT_MEMORY_BYTES_MAX
+from cache_server.constants import (
+    REDIS_VERSION,
+    SCRIPT_GARBAGE_BYTES_MAX,
+    SCRIPT_MEMORY_BYTES_MAX,
+)
 from cache_server.scripting.bytecode import prepared
 from cache_server.scripting.host import Host
 
@@ -101,7 +107,8 @@ class Engine:
         #: (number, caller, key_count, request) -> what the run came to
         self.run = self._run_through_lupa if bridge is None else bridge.run
         self._collect = collect
-        collect(b"collect")
+        self._collect_at_bytes = 0
+        self.collect()
         #: What the sandbox itself takes.
         self.own_bytes = int(self._runtime.get_memory_used())
 
@@ -129,11 +136,17 @@ class Engine:
                 for at in range(0, max(1, len(staged)), ARGUMENTS_MAX):
                     self._stage(are_keys, *staged[at : at + ARGUMENTS_MAX])
             words = []
-        return self._run_words(number, caller.protocol, key_count, *words)
+        try:
+            return self._run_words(number, caller.protocol, key_count, *words)
+        finally:
+            if self._runtime.get_memory_used() > self._collect_at_bytes:
+                self.collect()
 
     def collect(self) -> None:
         """A full collection of garbage."""
         self._collect(b"collect")
+        used_bytes = int(self._runtime.get_memory_used())
+        self._collect_at_bytes = SCRIPT_GARBAGE_BYTES_MAX + 2 * used_bytes
 
 
 def _library(name: bytes) -> bytes:

@@ -311,3 +311,10 @@ def test_texts_that_take_turns_are_told_apart_and_flushed(client: Shell) -> None
         assert run(client, "return 2") == b":2\r\n"
     assert ask(client, "SCRIPT", "FLUSH") == b"+OK\r\n"
     assert run(client, "return 2") == b":2\r\n"
+
+
+def test_much_garbage_of_a_run_is_given_back_at_its_end(client: Shell) -> None:
+    for _ in range(3):
+        assert run(client, "return #string.rep('x', 2^27)") == b":134217728\r\n"
+        info = ask(client, "INFO", "memory")
+        assert int(info.split(b"used_memory_lua:")[1].split(b"\r\n")[0]) < 1 << 27
