@@ -56,6 +56,7 @@ STOP_CLOSING = 2
 STOP_CONGESTED = 4
 STOP_PAUSED = 8
 STOP_UNDURABLE = 16  # what it wrote is not yet on the disk, and its replies wait for that
+STOP_TURN = 32  # it has had its turn, and others have theirs
 STOP_HELD = 64  # a reply waits for followers to have its write
 
 

@@ -146,6 +146,14 @@ class Connection(asyncio.Protocol):
             self.channel.writer.trim()
             self.pass_needs_care()
 
+    def _next_turn(self) -> None:
+        self.channel.stop &= ~states.STOP_TURN
+        if self.client.flags & states.CLOSED or self.transport.is_closing():
+            return
+        if not self.channel.stop & states.STOP_CONGESTED:
+            self.transport.resume_reading()
+        self.resume()
+
     # -- for the channel -----------------------------------------------------------------------
 
     def pass_needs_care(self) -> None:
@@ -163,6 +171,13 @@ class Connection(asyncio.Protocol):
             self.server.check_output_limit(self)
         if channel.reader.buffered_bytes > channel.query_bytes_max:
             self.server.admission.check_input(client)
+
+    def turn_over(self) -> None:
+        """The client's requests have run for long enough: others have their turn first, and what
+        it sends meanwhile stays with it."""
+        self.channel.stop |= states.STOP_TURN
+        self.transport.pause_reading()
+        self.server.loop.call_soon(self._next_turn)
 
     def flush_soon(self) -> None:
         """Output was written outside of a pass: it leaves at the end of this turn of the loop."""

@@ -95,6 +95,7 @@ cdef class Channel:
 
     cpdef data_received(self, bytes data)
     cpdef run(self)
+    cdef long long turn(self, long long ends_ns) except -1
     cpdef add(self, bytes data)
     cpdef output_added(self)
     cpdef release(self)

@@ -31,6 +31,8 @@ from cache_server.constants import (
     MULTIBULK_COUNT_MAX as _COUNT,
     MULTIBULK_COUNT_UNAUTHENTICATED_MAX as _COUNT_UNAUTH,
     REPLY_BYTES_PER_FLUSH as _FLUSH,
+    TURN_NS_MAX as _TURN_NS,
+    TURN_REQUESTS as _TURN_REQUESTS,
 )
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.wire.inline import split_inline

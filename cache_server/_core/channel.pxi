@@ -6,6 +6,8 @@
 # is empty.
 
 cdef Py_ssize_t FLUSH_BYTES = _FLUSH
+cdef long long TURN_NS_MAX = _TURN_NS
+cdef int TURN_REQUESTS = _TURN_REQUESTS
 
 
 cdef class Executor:
@@ -40,7 +42,8 @@ cdef class Channel:
     """Joins a reader, a writer, an executor and the shell of one connection.
 
     The shell (the connection) gives `write_rest(data)`, `queue_empty()`, `pass_needs_care()` and
-    `protocol_error(error)`. `data_received` is what the event loop calls.
+    `protocol_error(error)` and `turn_over()`, which may set a reason to stop until others have had
+    their turn. `data_received` is what the event loop calls.
 
     `stop`: non-zero while requests must wait (blocked, paused, closing, too much unread output).
     `fd`: the socket to send to directly, or -1 to always use `write_rest`.
@@ -79,6 +82,8 @@ cdef class Channel:
         cdef ReplyWriter writer = self.writer
         cdef object client = self.client
         cdef Executor executor = self.executor
+        cdef int left = TURN_REQUESTS
+        cdef long long turn_ends_ns = 0
         executor.begin_requests(client)
         try:
             while self.stop == 0:
@@ -91,6 +96,10 @@ cdef class Channel:
                     writer.write(value)
                     if writer.buffer.end - writer.buffer.start > FLUSH_BYTES:
                         self.flush()
+                left -= 1
+                if left == 0:
+                    left = TURN_REQUESTS
+                    turn_ends_ns = self.turn(turn_ends_ns)
         except ProtocolError as error:
             self.shell.protocol_error(error)
         reader.spare = None  # an idle client holds no arguments
@@ -98,6 +107,16 @@ cdef class Channel:
         if (self.stop != 0 or self.queued
                 or reader.buffer.end - reader.buffer.start + reader.args_bytes > self.query_bytes_max):
             self.shell.pass_needs_care()
+
+    cdef long long turn(self, long long ends_ns) except -1:
+        """When this pass is to make room for others, in the clock's nanoseconds; `ends_ns` is 0
+        before that is known. They are let in when it has come."""
+        cdef long long now_ns = clock_ns()
+        if ends_ns == 0:
+            return now_ns + TURN_NS_MAX
+        if now_ns > ends_ns:
+            self.shell.turn_over()
+        return ends_ns
 
     cpdef add(self, bytes data):
         """Adds output outside of a pass, encoded already."""

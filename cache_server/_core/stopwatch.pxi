@@ -10,13 +10,18 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int clock, timespec *now)
 
 
+cdef inline long long clock_ns() noexcept:
+    """The monotonic clock."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <long long>now.tv_sec * 1000000000 + now.tv_nsec
+
+
 cdef class Stopwatch:
     """Reads the monotonic clock (ns) and the wall clock (Unix ms)."""
 
     cpdef long long monotonic_ns(self):
-        cdef timespec now
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        return <long long>now.tv_sec * 1000000000 + now.tv_nsec
+        return clock_ns()
 
     cpdef long long unix_ms(self):
         cdef timespec now

@@ -24,6 +24,8 @@ from cache_server.constants import (
     MULTIBULK_COUNT_MAX,
     MULTIBULK_COUNT_UNAUTHENTICATED_MAX,
     REPLY_BYTES_PER_FLUSH,
+    TURN_NS_MAX,
+    TURN_REQUESTS,
 )
 from cache_server.errors import CommandError, ProtocolError
 from cache_server.wire.inline import split_inline
@@ -343,6 +345,7 @@ class Channel:
         self.client = self.shell = self.gate = None
 
     def _run_requests(self) -> None:
+        left, turn_ends_ns = TURN_REQUESTS, 0
         while self.stop == 0:
             args = self.reader.next_request()
             if args is None:
@@ -352,6 +355,18 @@ class Channel:
                 self.writer.write(value)
                 if len(self.writer) > REPLY_BYTES_PER_FLUSH:
                     self.flush()
+            left -= 1
+            if left == 0:
+                left = TURN_REQUESTS
+                turn_ends_ns = self._turn(turn_ends_ns)
+
+    def _turn(self, ends_ns: int) -> int:
+        now_ns = monotonic_ns()
+        if ends_ns == 0:
+            return now_ns + TURN_NS_MAX
+        if now_ns > ends_ns:
+            self.shell.turn_over()
+        return ends_ns
 
     def flush(self) -> None:
         """Sends what was written, unless the gate holds it back."""

@@ -61,6 +61,9 @@ class Shell:
         if self.closing:
             self.close()
 
+    def turn_over(self) -> None:
+        """Nobody else waits for a turn."""
+
     def protocol_error(self, error: Exception) -> None:
         self.channel.writer.write_error(b"ERR Protocol error: " + str(error).encode())
         self.close_after_reply()
