@@ -31,6 +31,7 @@ HOT = [
     "cache_server/persistence/lzf.py",
     "cache_server/persistence/snapshot.py",
     "cache_server/persistence/snapshot_codec.py",
+    "cache_server/persistence/snapshot_parts.py",
     "cache_server/persistence/append_log.py",
     "cache_server/persistence/log_codec.py",
     "cache_server/persistence/log_chain.py",

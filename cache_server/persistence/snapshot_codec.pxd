@@ -1,25 +1,35 @@
 cimport cython
+from cache_server.persistence.lzf cimport Compressor
+from cache_server.persistence.snapshot_parts cimport (
+    append_elements,
+    append_integer,
+    append_ms,
+    append_number,
+    append_score,
+    append_string,
+)
 from cache_server.structures.entry cimport Entry, make_entry
 from cache_server.structures.table cimport Table
+
+cdef dict _TYPE_CODES
+cdef Py_ssize_t _STEP
+
+cpdef int type_code(value) except -1
 
 cdef class Encoder:
     cdef public bytearray out
     cdef public int access
     cdef public long long now_ms
-    cdef object _lzf
+    cdef Compressor _lzf
 
-    @cython.locals(out=bytearray)
     cpdef length(self, value)
     cpdef string(self, data)
-    @cython.locals(out=bytearray, size=Py_ssize_t)
-    cdef _bytes(self, bytes data)
-    @cython.locals(out=bytearray)
-    cdef _integer(self, value)
-    @cython.locals(out=bytearray, stop=Py_ssize_t, entry=Entry, key=bytes)
+    @cython.locals(stop=Py_ssize_t, entry=Entry, key=bytes)
     cpdef Py_ssize_t entries(self, list items, Py_ssize_t start) except -1
     cpdef entry(self, bytes key, Entry entry)
+    cpdef value(self, value)
     @cython.locals(out=bytearray)
-    cdef _attributes(self, Entry entry)
+    cdef _before_value(self, bytes key, Entry entry, int code)
 
 cdef class Reader:
     cdef public bytes data

@@ -40,6 +40,7 @@ from cache_server.datatypes.hashes import Hash
 from cache_server.datatypes.list_value import List
 from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set
 from cache_server.datatypes.sorted_sets import SortedSet
+from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.persistence import stream_codec
 from cache_server.persistence.lzf import EXPANSION_MAX, Compressor, decompress
@@ -48,6 +49,14 @@ from cache_server.persistence.packed import (
     read_listpack,
     read_ziplist,
     read_zipmap,
+)
+from cache_server.persistence.snapshot_parts import (
+    append_elements,
+    append_integer,
+    append_ms,
+    append_number,
+    append_score,
+    append_string,
 )
 from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
@@ -101,18 +110,19 @@ ACCESS_FREQ = 2
 
 _LISTPACK_CODES = {STREAM_LISTPACKS: 1, STREAM_LISTPACKS_2: 2, STREAM_LISTPACKS_3: 3}
 _TYPE_CODES = {
-    b"list": LIST,
-    b"set": SET,
-    b"hash": HASH,
-    b"zset": ZSET_2,
-    b"stream": STREAM_LISTPACKS_2,
+    bytes: STRING,
+    int: STRING,
+    bytearray: STRING,
+    List: LIST,
+    Set: SET,
+    Hash: HASH,
+    SortedSet: ZSET_2,
+    Stream: STREAM_LISTPACKS_2,
 }
 _DOUBLE = Struct("<d")
 _MS = Struct("<Q")
 _SIGNED_MS = Struct("<q")
 _STEP = SNAPSHOT_STEP_ELEMENTS
-#: Below this, compressing cannot pay (as in Redis).
-_COMPRESS_FROM = 20
 
 
 class Truncated(Exception):  # noqa: N818 - not a fault: more is to come
@@ -124,10 +134,7 @@ class Truncated(Exception):  # noqa: N818 - not a fault: more is to come
 
 def type_code(value: Any) -> int:
     """The type byte under which the encoder writes `value`."""
-    kind = type(value)
-    if kind is bytes or kind is int or kind is bytearray:
-        return STRING
-    return _TYPE_CODES[value.type_name]
+    return _TYPE_CODES[type(value)]
 
 
 class Encoder:
@@ -141,59 +148,14 @@ class Encoder:
 
     def length(self, value: int) -> None:
         """A length, or any number from 0 to 2**64 - 1."""
-        out = self.out
-        if value < 64:
-            out.append(value)
-        elif value < 16384:
-            out.append(64 | (value >> 8))
-            out.append(value & 255)
-        elif value < 1 << 32:
-            out.append(0x80)
-            out += value.to_bytes(4, "big")
-        else:
-            out.append(0x81)
-            out += value.to_bytes(8, "big")
+        append_number(self.out, value)
 
     def string(self, data: Any) -> None:
         """A string: bytes, bytearray or int."""
-        if type(data) is bytes:
-            self._bytes(data)
-        elif type(data) is int:
-            self._integer(data)
+        if type(data) is int:
+            append_integer(self.out, data)
         else:
-            self._bytes(bytes(data))
-
-    def _bytes(self, data: bytes) -> None:
-        out = self.out
-        size = len(data)
-        if size < 64 and (size <= _COMPRESS_FROM or self._lzf is None):
-            out.append(size)
-            out += data
-            return
-        if self._lzf is not None:
-            packed = self._lzf.compress(data)
-            if packed is not None:
-                out.append(0xC3)
-                self.length(len(packed))
-                self.length(size)
-                out += packed
-                return
-        self.length(size)
-        out += data
-
-    def _integer(self, value: Any) -> None:
-        out = self.out
-        if -128 <= value < 128:
-            out.append(0xC0)
-            out += value.to_bytes(1, "little", signed=True)
-        elif -32768 <= value < 32768:
-            out.append(0xC1)
-            out += value.to_bytes(2, "little", signed=True)
-        elif -(1 << 31) <= value < 1 << 31:
-            out.append(0xC2)
-            out += value.to_bytes(4, "little", signed=True)
-        else:
-            self._bytes(b"%d" % value)
+            append_string(self.out, bytes(data), self._lzf)
 
     def header(self) -> None:
         self.out += b"REDIS%04d" % VERSION
@@ -207,7 +169,7 @@ class Encoder:
     def function(self, library: bytes) -> None:
         """A library of functions, as it was read."""
         self.out.append(FUNCTION_2)
-        self._bytes(library)
+        self.string(library)
 
     def select(self, index: int) -> None:
         self.out.append(SELECT_DB)
@@ -227,92 +189,89 @@ class Encoder:
         """Encodes entries from `start` on; returns where it stopped.
 
         That is the end, or a value of so many elements that `steps` is the way to encode it."""
-        out = self.out
         stop = len(items)
         while start < stop:
             key, entry = items[start]
             value = entry.value
-            if type(value) is bytes:
-                if entry.expire_ms or self.access:
-                    self._attributes(entry)
-                out.append(STRING)
-                self._bytes(key)
-                self._bytes(value)
-            elif type(value) is int:
-                self._attributes(entry)
-                out.append(STRING)
-                self._bytes(key)
-                self._integer(value)
-            elif type(value) is bytearray:
-                self._attributes(entry)
-                out.append(STRING)
-                self._bytes(key)
-                self._bytes(bytes(value))
-            elif len(value) > _STEP:
+            kind = type(value)
+            if (
+                kind is not bytes
+                and kind is not int
+                and kind is not bytearray
+                and len(value) > _STEP
+            ):
                 break
-            else:
-                self.entry(key, entry)
+            self.entry(key, entry)
             start += 1
         return start
 
     def entry(self, key: bytes, entry: Entry) -> None:
         """One key as a whole."""
-        for _ in self.steps(key, entry):
-            pass
+        value = entry.value
+        self._before_value(key, entry, type_code(value))
+        self.value(value)
 
     def steps(self, key: bytes, entry: Entry) -> Iterator[None]:
         """One key; yields now and then inside a value of many elements."""
-        self._attributes(entry)
-        self.out.append(type_code(entry.value))
-        self._bytes(key)
-        yield from self._value_steps(entry.value)
+        value = entry.value
+        self._before_value(key, entry, type_code(value))
+        yield from self._value_steps(value)
 
     def value(self, value: Any) -> None:
         """A value as a whole, without type byte."""
-        for _ in self._value_steps(value):
-            pass
+        kind = type(value)
+        if kind is bytes:
+            append_string(self.out, value, self._lzf)
+        elif kind is int or kind is bytearray:
+            self.string(value)
+        elif not append_elements(self.out, value, self._lzf):
+            for _ in stream_codec.encode_steps(self, value):
+                pass
 
-    def _attributes(self, entry: Entry) -> None:
+    def _before_value(self, key: bytes, entry: Entry, code: int) -> None:
+        """Expiry and last access, then the type byte and the key."""
         out = self.out
         if entry.expire_ms:
             out.append(EXPIRE_MS)
-            out += _SIGNED_MS.pack(entry.expire_ms)
+            append_ms(out, entry.expire_ms)
         if self.access == ACCESS_IDLE:
             out.append(IDLE)
-            self.length(max(0, self.now_ms - entry.access) // 1000)
+            append_number(out, max(0, self.now_ms - entry.access) // 1000)
         elif self.access == ACCESS_FREQ:
             out.append(FREQ)
             out.append(entry.access & 255)
+        out.append(code)
+        append_string(out, key, self._lzf)
 
     def _value_steps(self, value: Any) -> Iterator[None]:
         kind = type(value)
-        if kind is bytes or kind is int or kind is bytearray:
-            self.string(value)
-            return
-        name = value.type_name
-        if name == b"stream":
+        if kind is Stream:
             yield from stream_codec.encode_steps(self, value)
             return
-        self.length(len(value))
+        if kind is bytes or kind is int or kind is bytearray or len(value) <= _STEP:
+            self.value(value)
+            return
+        out = self.out
+        lzf = self._lzf
+        append_number(out, len(value))
         done = 0
-        if name == b"hash":
+        if kind is Hash:
             for field, item in value.items():
-                self.string(field)
-                self.string(item)
+                append_string(out, field, lzf)
+                append_string(out, item, lzf)
                 done += 1
                 if done % _STEP == 0:
                     yield
-        elif name == b"zset":
-            out = self.out
+        elif kind is SortedSet:
             for member, score in value.items():
-                self.string(member)
-                out += _DOUBLE.pack(score)
+                append_string(out, member, lzf)
+                append_score(out, score)
                 done += 1
                 if done % _STEP == 0:
                     yield
         else:
             for item in value:
-                self.string(item)
+                append_string(out, item, lzf)
                 done += 1
                 if done % _STEP == 0:
                     yield
