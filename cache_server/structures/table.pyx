@@ -60,6 +60,14 @@ cdef inline char *entry_key(PyObject *entry) noexcept:
     return <char *>entry + sizeof_entry
 
 
+cdef inline void fetch_entries(Bucket *bucket) noexcept:
+    """Asks for the entries of a bucket that a walk comes to next; its values are asked for then."""
+    cdef int s
+    for s in range(SLOTS):
+        if bucket.tags[s]:
+            TABLE_PREFETCH(bucket.keys[s])
+
+
 cdef inline Bucket *hanging(Bucket *bucket) noexcept:
     """The bucket that hangs on this one, or NULL."""
     return <Bucket *>bucket.keys[SLOTS - 1] if bucket.tags[SLOTS] else NULL
@@ -230,10 +238,14 @@ cdef class Table:
         if self.small is not None:
             return list(self.small.items())
         bucket = self.bucket_at(index)
+        if self.entries and index + 1 < self.count:
+            fetch_entries(self.bucket_at(index + 1))
         while bucket != NULL:
             for s in range(SLOTS):
                 if bucket.tags[s]:
                     result.append((self.key_in(bucket, s), self.value_in(bucket, s)))
+                    if self.entries:
+                        TABLE_PREFETCH(<PyObject *>(<Entry>bucket.keys[s]).value)
             bucket = hanging(bucket)
         return result
 
