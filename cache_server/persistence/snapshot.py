@@ -249,15 +249,13 @@ class Snapshot:
                 self._finish_buckets()
             return
         walk.written[index] = 1
-        before = self.buffered_bytes
+        encoder = self._encoder if self._steps is None else self._aside
+        before = len(encoder.out)
         if self._steps is None:
-            encoder = self._encoder
             self._select(walk)
-        else:
-            encoder = self._aside
-            if self._aside_selected != walk.index:
-                self._announce(encoder, walk)
-                self._aside_selected = walk.index
+        elif self._aside_selected != walk.index:
+            self._announce(encoder, walk)
+            self._aside_selected = walk.index
         items = walk.table.bucket_items(index)
         done = encoder.entries(items, 0)
         while done < len(items):
@@ -265,7 +263,7 @@ class Snapshot:
             encoder.entry(item_key, entry)
             done = encoder.entries(items, done + 1)
         self.keys_done += len(items)
-        self.early_bytes += self.buffered_bytes - before
+        self.early_bytes += len(encoder.out) - before
 
     def _finish_buckets(self) -> None:
         before = self.buffered_bytes
