@@ -3,10 +3,11 @@ from cache_server.persistence.lzf cimport Compressor
 from cache_server.persistence.snapshot_parts cimport (
     append_elements,
     append_integer,
+    append_members,
     append_ms,
     append_number,
-    append_score,
     append_string,
+    append_words,
 )
 from cache_server.structures.entry cimport Entry, make_entry
 from cache_server.structures.table cimport Table

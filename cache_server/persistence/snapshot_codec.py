@@ -53,10 +53,11 @@ from cache_server.persistence.packed import (
 from cache_server.persistence.snapshot_parts import (
     append_elements,
     append_integer,
+    append_members,
     append_ms,
     append_number,
-    append_score,
     append_string,
+    append_words,
 )
 from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
@@ -251,30 +252,35 @@ class Encoder:
         if kind is bytes or kind is int or kind is bytearray or len(value) <= _STEP:
             self.value(value)
             return
-        out = self.out
-        lzf = self._lzf
-        append_number(out, len(value))
-        done = 0
-        if kind is Hash:
-            for field, item in value.items():
-                append_string(out, field, lzf)
-                append_string(out, item, lzf)
-                done += 1
-                if done % _STEP == 0:
-                    yield
+        append_number(self.out, len(value))
+        if kind is List:
+            for chunk in value.chunks():
+                append_words(self.out, chunk, self._lzf)
+                yield
         elif kind is SortedSet:
-            for member, score in value.items():
-                append_string(out, member, lzf)
-                append_score(out, score)
-                done += 1
-                if done % _STEP == 0:
-                    yield
+            order = value.order
+            for start in range(0, len(value), _STEP):
+                stop = start + _STEP
+                members, scores = order.member_slice(start, stop), order.score_slice(start, stop)
+                append_members(self.out, members, scores, self._lzf)
+                yield
         else:
-            for item in value:
-                append_string(out, item, lzf)
-                done += 1
-                if done % _STEP == 0:
-                    yield
+            yield from self._table_steps(value.unpacked if kind is Hash else value.table, kind)
+
+    def _table_steps(self, table: Table, kind: type) -> Iterator[None]:
+        """The fields of a large hash with their values, or the members of a large set."""
+        words: list[bytes] = []
+        for index in range(table.bucket_count()):
+            if kind is Hash:
+                for pair in table.bucket_items(index):
+                    words += pair
+            else:
+                words += table.bucket_keys(index)
+            if len(words) >= _STEP:
+                append_words(self.out, words, self._lzf)
+                words = []
+                yield
+        append_words(self.out, words, self._lzf)
 
 
 def trailer(crc: int) -> bytes:

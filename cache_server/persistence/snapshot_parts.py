@@ -5,7 +5,8 @@ elements, or one string. A step object and a method call an element cost more th
 
 Idea. A value is appended as a whole: its elements are measured, room is made once, and they are
 copied to where they lie then. Only where a word is long enough to be compressed, word by word.
-Values of so many elements that clients would notice are encoded in steps, by the encoder.
+Values of so many elements that clients would notice are encoded in steps, by the encoder, a list
+of elements a step.
 
     list, set      count | string ...                         in the order of the value
     hash           count | field, value ...
@@ -17,7 +18,6 @@ lengths and strings is drawn in `snapshot_codec.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
@@ -87,23 +87,35 @@ def append_string(out: bytearray, data: bytes, compressor: Compressor | None) ->
     out += data
 
 
+def append_words(out: bytearray, words: list[bytes], compressor: Compressor | None) -> None:
+    """Strings, one after the other."""
+    for word in words:
+        append_string(out, word, compressor)
+
+
+def append_members(
+    out: bytearray, members: list[bytes], scores: list[float], compressor: Compressor | None
+) -> None:
+    """Members of a sorted set, each with its score."""
+    for member, score in zip(members, scores):
+        append_string(out, member, compressor)
+        append_score(out, score)
+
+
 def append_elements(out: bytearray, value: Any, compressor: Compressor | None) -> bool:
     """A list, set, hash or sorted set as a whole; False, and nothing, for any other value."""
     kind = type(value)
     if kind is SortedSet:
+        size = len(value)
+        append_number(out, size)
+        order = value.order
+        append_members(out, order.member_slice(0, size), order.score_slice(0, size), compressor)
+    elif kind is Hash:
         append_number(out, len(value))
-        for member, score in value.items():
-            append_string(out, member, compressor)
-            append_score(out, score)
-        return True
-    words: Iterator[bytes]
-    if kind is Hash:
-        words = iter(value.flat_items())
+        append_words(out, value.flat_items(), compressor)
     elif kind is List or kind is Set:
-        words = iter(value)
+        append_number(out, len(value))
+        append_words(out, list(value), compressor)
     else:
         return False
-    append_number(out, len(value))
-    for word in words:
-        append_string(out, word, compressor)
     return True

@@ -147,12 +147,37 @@ cpdef int append_string(bytearray out, bytes data, Compressor compressor) except
     return closed(out, put_word(opened(out, HEAD_MAX + size), PyBytes_AS_STRING(data), size))
 
 
+cpdef int append_words(bytearray out, list words, Compressor compressor) except -1:
+    """Strings, one after the other."""
+    cdef Py_ssize_t index
+    cdef Py_ssize_t room = measured(<PyObject *>words, longest_copied(compressor))
+    cdef bytes word
+    cdef char *at
+    if room < 0:
+        for word in words:
+            append_string(out, word, compressor)
+        return 0
+    at = opened(out, room)
+    for index in range(PyList_GET_SIZE(<PyObject *>words)):
+        at = put_bytes(at, PyList_GET_ITEM(<PyObject *>words, index))
+    return closed(out, at)
+
+
+cpdef int append_members(
+    bytearray out, list members, list scores, Compressor compressor
+) except -1:
+    """Members of a sorted set, each with its score."""
+    cdef Py_ssize_t index
+    for index in range(len(members)):
+        append_string(out, members[index], compressor)
+        append_score(out, scores[index])
+    return 0
+
+
 cpdef bint append_elements(bytearray out, value, Compressor compressor) except -1:
     """A list, set, hash or sorted set as a whole; False, and nothing, for any other value."""
-    cdef Py_ssize_t longest = COMPRESS_OVER
+    cdef Py_ssize_t longest = longest_copied(compressor)
     cdef Table table
-    if compressor is None:
-        longest = <Py_ssize_t>((<size_t>-1) >> 1)
     if type(value) is Hash:
         append_fields(out, <Fields>value, longest, compressor)
     elif type(value) is SortedSet:
@@ -160,17 +185,22 @@ cpdef bint append_elements(bytearray out, value, Compressor compressor) except -
     elif type(value) is Set:
         table = (<Set>value).table
         if table.small is None:
-            append_words(out, table.used, table.keys_list(), longest, compressor)
+            append_counted(out, table.used, table.keys_list(), compressor)
         else:
             append_keys(out, table.small, longest, compressor)
     elif type(value) is List:
-        append_list(out, <List>value, longest, compressor)
+        append_list(out, <List>value, compressor)
     else:
         return False
     return True
 
 
 # -- the kinds of values -------------------------------------------------------------------------
+
+
+cdef inline Py_ssize_t longest_copied(Compressor compressor) noexcept:
+    """Longer strings are not copied as they are."""
+    return <Py_ssize_t>((<size_t>-1) >> 1) if compressor is None else COMPRESS_OVER
 
 
 cdef Py_ssize_t measured(PyObject *words, Py_ssize_t longest) noexcept:
@@ -185,31 +215,22 @@ cdef Py_ssize_t measured(PyObject *words, Py_ssize_t longest) noexcept:
     return total
 
 
-cdef int append_words(
-    bytearray out, Py_ssize_t count, list words, Py_ssize_t longest, Compressor compressor
+cdef int append_counted(
+    bytearray out, Py_ssize_t count, list words, Compressor compressor
 ) except -1:
-    """A number of elements, and strings."""
-    cdef Py_ssize_t index
-    cdef Py_ssize_t room = measured(<PyObject *>words, longest)
-    cdef bytes word
-    cdef char *at
-    if room < 0:
-        append_number(out, count)
-        for word in words:
-            append_string(out, word, compressor)
-        return 0
-    at = put_number(opened(out, HEAD_MAX + room), count)
-    for index in range(PyList_GET_SIZE(<PyObject *>words)):
-        at = put_bytes(at, PyList_GET_ITEM(<PyObject *>words, index))
-    return closed(out, at)
+    """A number of elements, and the strings that they are made of."""
+    append_number(out, count)
+    return append_words(out, words, compressor)
 
 
-cdef int append_list(
-    bytearray out, List value, Py_ssize_t longest, Compressor compressor
-) except -1:
+cdef int append_list(bytearray out, List value, Compressor compressor) except -1:
+    cdef list chunk
+    append_number(out, value.size)
     if value.front is value.back:
-        return append_words(out, value.size, value.front, longest, compressor)
-    return append_words(out, value.size, value.slice(0, value.size), longest, compressor)
+        return append_words(out, value.front, compressor)
+    for chunk in value.chunks():
+        append_words(out, chunk, compressor)
+    return 0
 
 
 cdef int append_keys(
@@ -224,7 +245,7 @@ cdef int append_keys(
     while PyDict_Next(<PyObject *>small, &position, &key, NULL):
         size = PyBytes_GET_SIZE(<object>key)
         if size > longest:
-            return append_words(out, len(small), list(small), longest, compressor)
+            return append_counted(out, len(small), list(small), compressor)
         room += HEAD_MAX + size
     at = put_number(opened(out, room), len(small))
     position = 0
@@ -241,14 +262,14 @@ cdef int append_fields(
     cdef unsigned char *end
     cdef char *at
     if fields.block == NULL:
-        return append_words(out, len(fields), fields.flat_items(), longest, compressor)
+        return append_counted(out, len(fields), fields.flat_items(), compressor)
     pair = <unsigned char *>(fields.block + 1)
     end = pair + fields.block.size
     if longest < 255:
         while pair != end:
             if pair[0] > longest or pair[1] > longest:
-                return append_words(
-                    out, fields.block.count, fields.flat_items(), longest, compressor)
+                return append_counted(
+                    out, fields.block.count, fields.flat_items(), compressor)
             pair += 2 + pair[0] + pair[1]
         pair = <unsigned char *>(fields.block + 1)
     # Lengths of up to 255 take two bytes at most, and the block has one for each already.
