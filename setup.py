@@ -32,6 +32,7 @@ HOT = [
     "cache_server/persistence/snapshot.py",
     "cache_server/persistence/snapshot_codec.py",
     "cache_server/persistence/snapshot_parts.py",
+    "cache_server/persistence/snapshot_reader.py",
     "cache_server/persistence/append_log.py",
     "cache_server/persistence/log_codec.py",
     "cache_server/persistence/log_chain.py",

@@ -8,6 +8,11 @@ cdef class Hash(Fields):
     cdef public bint packed
     cdef public int longest
 
+    cpdef fit(self, Py_ssize_t entries_max, Py_ssize_t bytes_max)
+
+@cython.locals(value=Hash)
+cpdef Hash hash_of(list words)
+
 @cython.locals(index=Py_ssize_t, word=bytes)
 cdef _unpack_if_large(Client ctx, Hash fields, list words, Py_ssize_t first, Py_ssize_t added)
 cdef Hash _opened(Database db, bytes key)

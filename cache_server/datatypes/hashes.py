@@ -64,9 +64,7 @@ class Hash(Fields):
 
     def fit(self, entries_max: int, bytes_max: int) -> None:
         """Decides anew whether the hash is packed, by its contents."""
-        self.packed = len(self) <= entries_max and all(
-            len(field) <= bytes_max and len(value) <= bytes_max for field, value in self.items()
-        )
+        self.packed = len(self) <= entries_max and self.longest_word() <= bytes_max
 
     def copy(self) -> Hash:
         """The same fields in a hash of its own."""
@@ -78,6 +76,15 @@ class Hash(Fields):
         """An estimate from `samples` fields (0: from all), in bytes."""
         table = self.unpacked
         return getsizeof(self) + (0 if table is None else sampling.table_memory(table, samples))
+
+
+def hash_of(words: list[bytes]) -> Hash | None:
+    """A hash of `words`, fields and values in turn; None where a field comes twice."""
+    value = Hash()
+    if not value.take_words(words):
+        return None
+    value.fit(_PACKED_ENTRIES_DEFAULT, _PACKED_BYTES_DEFAULT)
+    return value
 
 
 def _unpack_if_large(ctx: Any, fields: Hash, words: list[bytes], first: int, added: int) -> None:

@@ -35,3 +35,6 @@ cdef class List:
     cpdef tuple _locate(self, Py_ssize_t index)
     @cython.locals(chunk=list, end=Py_ssize_t, result=list)
     cdef list _slice_from_back(self, Py_ssize_t start, Py_ssize_t stop)
+
+@cython.locals(value=List)
+cpdef List list_of(list items)

@@ -331,6 +331,17 @@ class List:
         self.size = sum(map(len, row))
 
 
+def list_of(items: list[bytes]) -> List:
+    """A list of `items`, which is its own from then on."""
+    value = List()
+    if len(items) <= _CHUNK:
+        value.front = value.back = items
+        value.size = len(items)
+    else:
+        value._adopt(_chunked(items))
+    return value
+
+
 def _chunked(items: list[bytes]) -> list[list[bytes]]:
     if len(items) <= _CHUNK:
         return [items] if items else []

@@ -32,7 +32,7 @@ from cache_server.datatypes.sampling import check_draws
 from cache_server.datatypes.scanning import parse_cursor, parse_options, scan_reply
 from cache_server.errors import CommandError, syntax_error
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_SET, Database
-from cache_server.structures.table import Table
+from cache_server.structures.table import Table, table_of
 from cache_server.wire.replies import SetReply
 
 #: Most members of a set of integers when nothing else is configured (set-max-intset-entries).
@@ -100,6 +100,14 @@ class Set:
             self.integers = False
         return True
 
+    def fit(self, integers_max: int) -> None:
+        """Decides anew whether these count as integers, where so many may."""
+        count = self.table.used
+        if count > integers_max:
+            self.integers = False
+        elif count > INTSET_MEMBERS_MAX:
+            self.integers = _all_integers(self.table.keys_list())
+
     def discard(self, member: bytes) -> bool:
         """Takes a member out; False where it is not there."""
         return self.table.discard(member)
@@ -129,6 +137,21 @@ class Set:
         if count * _LISTED_SHARE >= len(self):
             return rng.choices(self.members(), k=count)
         return [self.random_member(rng) for _ in range(count)]
+
+
+def set_of(members: list[bytes]) -> Set:
+    """A set of `members`; smaller than these where one comes twice."""
+    value = Set.__new__(Set)
+    value.table = table_of(members, None)
+    value.integers = value.table.used <= INTSET_MEMBERS_MAX and _all_integers(members)
+    return value
+
+
+def _all_integers(members: list[bytes]) -> bool:
+    for member in members:  # noqa: SIM110 - a generator costs more than a short set
+        if integer_or_none(member) is None:
+            return False
+    return True
 
 
 # -- members -----------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 cimport cython
 from cache_server.client cimport Client
 from cache_server.keyspace.database cimport Database
-from cache_server.structures.sorted_blocks cimport SortedBlocks
-from cache_server.structures.table cimport Table
+from cache_server.structures.sorted_blocks cimport SortedBlocks, blocks_of
+from cache_server.structures.table cimport Table, table_of
 
 cdef int _NX, _XX, _GT, _LT, _CH, _INCR
 cdef int _REFUSED, _SAME, _ADDED, _UPDATED
@@ -17,8 +17,12 @@ cdef class SortedSet:
     cpdef set(self, bytes member, score)
     cpdef bint discard(self, bytes member) except *
     cpdef tuple pop(self, bint highest)
+    @cython.locals(scores=Table)
+    cpdef fit(self, Py_ssize_t entries_max, Py_ssize_t bytes_max)
     cpdef Py_ssize_t remove_slice(self, Py_ssize_t start, Py_ssize_t stop) except -1
 
+@cython.locals(table=Table, value=SortedSet)
+cpdef SortedSet sorted_set_of(list members, list scores)
 cpdef bint remove_if_empty(Database db, bytes key, SortedSet zset) except *
 cdef _parse_score(bytes word)
 cdef SortedSet _opened(Database db, bytes key)

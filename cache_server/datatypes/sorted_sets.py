@@ -31,8 +31,8 @@ from cache_server.datatypes.scanning import parse_cursor, parse_options, scan_re
 from cache_server.errors import CommandError, syntax_error
 from cache_server.keyspace.blocking import parse_timeout_ms
 from cache_server.keyspace.database import NOTIFY_GENERIC, NOTIFY_ZSET
-from cache_server.structures.sorted_blocks import SortedBlocks
-from cache_server.structures.table import Table
+from cache_server.structures.sorted_blocks import SortedBlocks, blocks_of
+from cache_server.structures.table import Table, table_of
 from cache_server.wire.replies import NULL_ARRAY, format_double
 
 _PACKED_ENTRIES_DEFAULT = 128
@@ -119,9 +119,8 @@ class SortedSet:
 
     def fit(self, entries_max: int, bytes_max: int) -> None:
         """Decides anew whether the sorted set is packed, by its contents."""
-        self.packed = self.scores.used <= entries_max and all(
-            len(member) <= bytes_max for member in self.scores.keys_list()
-        )
+        scores = self.scores
+        self.packed = scores.used <= entries_max and scores.longest_key() <= bytes_max
 
     def copy(self) -> SortedSet:
         """The same members in structures of its own."""
@@ -136,6 +135,18 @@ class SortedSet:
         """An estimate from `samples` members (0: from all), in bytes."""
         table = sampling.table_memory(self.scores, samples)
         return getsizeof(self) + self.order.memory_bytes + table
+
+
+def sorted_set_of(members: list[bytes], scores: list[float]) -> SortedSet | None:
+    """A sorted set of these members with their scores; None where a member comes twice."""
+    table = table_of(members, scores)
+    if table.used != len(members):
+        return None
+    value = SortedSet.__new__(SortedSet)
+    value.scores = table
+    value.order = blocks_of(members, scores)
+    value.fit(_PACKED_ENTRIES_DEFAULT, _PACKED_BYTES_DEFAULT)
+    return value
 
 
 def remove_if_empty(db: Any, key: bytes, zset: SortedSet) -> bool:

@@ -1,4 +1,8 @@
 cimport cython
+from cache_server.datatypes.hashes cimport Hash, hash_of
+from cache_server.datatypes.list_value cimport list_of
+from cache_server.datatypes.sets cimport Set, set_of
+from cache_server.datatypes.sorted_sets cimport SortedSet, sorted_set_of
 from cache_server.persistence.lzf cimport Compressor
 from cache_server.persistence.snapshot_parts cimport (
     append_elements,
@@ -9,9 +13,11 @@ from cache_server.persistence.snapshot_parts cimport (
     append_string,
     append_words,
 )
+from cache_server.persistence.snapshot_reader cimport Reader, parse_double
 from cache_server.structures.entry cimport Entry, make_entry
 from cache_server.structures.table cimport Table
 
+cdef int _STRING, _LIST, _SET, _HASH, _ZSET_2, _OPCODES
 cdef dict _TYPE_CODES
 cdef Py_ssize_t _STEP
 
@@ -32,44 +38,29 @@ cdef class Encoder:
     @cython.locals(out=bytearray)
     cdef _before_value(self, bytes key, Entry entry, int code)
 
-cdef class Reader:
-    cdef public bytes data
-    cdef public Py_ssize_t position
-    cdef public Py_ssize_t end
-    cdef public Py_ssize_t wanted
-
-    cpdef int byte(self) except -1
-    @cython.locals(start=Py_ssize_t, stop=Py_ssize_t)
-    cpdef bytes take(self, Py_ssize_t size)
-    cdef _big(self, int lead)
-    @cython.locals(lead=int)
-    cpdef number(self)
-    @cython.locals(lead=int)
-    cpdef long long count(self) except -1
-    cpdef Py_ssize_t size(self, int lead) except -1
-    @cython.locals(lead=int)
-    cpdef bytes string(self)
-    @cython.locals(lead=int)
-    cpdef string_value(self)
-    cdef _small_integer(self, int lead)
-    @cython.locals(packed=Py_ssize_t, size=Py_ssize_t)
-    cdef bytes _compressed(self)
-    cpdef double double(self) except? -1
-    cpdef double old_double(self) except? -1
-    cpdef long long signed_ms(self) except? -1
-
-cpdef double parse_double(bytes digits) except? -1
 cpdef read_value(Reader reader, int code)
 cdef _value_of(Reader reader, int code)
-@cython.locals(elements=list)
-cdef list _strings(Reader reader, long long count)
 cdef _list(list elements)
 cdef list _list_nodes(Reader reader, int code)
+@cython.locals(value=Set)
 cdef _set(list members)
 cdef list _hash_elements(Reader reader, int code)
+@cython.locals(value=Hash)
 cdef _hash(list elements)
-cdef list _sorted_set_pairs(Reader reader, int code)
-cdef _sorted_set(list pairs)
+@cython.locals(members=list, scores=list, elements=list)
+cdef tuple _sorted_set_parts(Reader reader, int code)
+@cython.locals(value=SortedSet, score=double, members=list, scores=list)
+cdef _sorted_set(tuple parts)
+
+@cython.final
+cdef class Fit:
+    cdef public Py_ssize_t hash_entries
+    cdef public Py_ssize_t hash_bytes
+    cdef public Py_ssize_t zset_entries
+    cdef public Py_ssize_t zset_bytes
+    cdef public Py_ssize_t set_integers
+
+    cpdef apply(self, value)
 
 cdef class Loaded:
     cdef public list tables
@@ -88,7 +79,7 @@ cdef class Loader:
     cdef public bint drop_expired
     cdef public bint verify
     cdef public bint lfu
-    cdef public object fit
+    cdef public Fit fit
     cdef public bint complete
     cdef public int version
     cdef object _crc

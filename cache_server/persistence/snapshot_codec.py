@@ -31,19 +31,17 @@ from typing import Any
 
 from cache_server.constants import (
     SNAPSHOT_AUX_FIELDS_MAX,
-    SNAPSHOT_COUNT_MAX,
     SNAPSHOT_EMPTY_NAMES_MAX,
     SNAPSHOT_STEP_ELEMENTS,
-    SNAPSHOT_STRING_BYTES_MAX,
 )
-from cache_server.datatypes.hashes import Hash
-from cache_server.datatypes.list_value import List
-from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set
-from cache_server.datatypes.sorted_sets import SortedSet
+from cache_server.datatypes.hashes import Hash, hash_of
+from cache_server.datatypes.list_value import List, list_of
+from cache_server.datatypes.sets import INTSET_MEMBERS_MAX, Set, set_of
+from cache_server.datatypes.sorted_sets import SortedSet, sorted_set_of
 from cache_server.datatypes.streams import Stream
 from cache_server.errors import InputError
 from cache_server.persistence import stream_codec
-from cache_server.persistence.lzf import EXPANSION_MAX, Compressor, decompress
+from cache_server.persistence.lzf import Compressor
 from cache_server.persistence.packed import (
     read_intset,
     read_listpack,
@@ -59,6 +57,7 @@ from cache_server.persistence.snapshot_parts import (
     append_string,
     append_words,
 )
+from cache_server.persistence.snapshot_reader import Reader, Truncated, parse_double
 from cache_server.structures.entry import Entry, make_entry
 from cache_server.structures.table import Table
 from replication.checksum import crc64_redis
@@ -104,6 +103,14 @@ EXPIRE_SECONDS = 253
 SELECT_DB = 254
 EOF = 255
 
+# Those that are asked for at every key: integers of C where this is compiled.
+_STRING = STRING
+_LIST = LIST
+_SET = SET
+_HASH = HASH
+_ZSET_2 = ZSET_2
+_OPCODES = SLOT_INFO
+
 # What an encoder says about the last access of a key.
 ACCESS_NONE = 0
 ACCESS_IDLE = 1
@@ -120,14 +127,8 @@ _TYPE_CODES = {
     SortedSet: ZSET_2,
     Stream: STREAM_LISTPACKS_2,
 }
-_DOUBLE = Struct("<d")
 _MS = Struct("<Q")
-_SIGNED_MS = Struct("<q")
 _STEP = SNAPSHOT_STEP_ELEMENTS
-
-
-class Truncated(Exception):  # noqa: N818 - not a fault: more is to come
-    """The data ends before the item does."""
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -291,132 +292,6 @@ def trailer(crc: int) -> bytes:
 # -- reading -------------------------------------------------------------------------------------
 
 
-class Reader:
-    """Reads the elements of the format from `data`. Raises Truncated and InputError.
-
-    After Truncated, `wanted` is how long the data would have to be for the read to go on."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-        self.end = len(data)
-        self.wanted = 0
-
-    def byte(self) -> int:
-        if self.position >= self.end:
-            self.wanted = self.position + 1
-            raise Truncated
-        value = self.data[self.position]
-        self.position += 1
-        return value
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
-        start = self.position
-        stop = start + size
-        if stop > self.end:
-            self.wanted = stop
-            raise Truncated
-        self.position = stop
-        return self.data[start:stop]
-
-    def _big(self, lead: int) -> Any:
-        """The number behind a lead byte of 80 or more."""
-        if lead == 0x80:
-            return int.from_bytes(self.take(4), "big")
-        if lead == 0x81:
-            return int.from_bytes(self.take(8), "big")
-        raise InputError(f"a length begins with {lead:#04x}")
-
-    def number(self) -> Any:
-        """A number written like a length, up to 2**64 - 1."""
-        lead = self.byte()
-        if lead < 64:
-            return lead
-        if lead < 128:
-            return ((lead & 63) << 8) | self.byte()
-        return self._big(lead)
-
-    def count(self) -> int:
-        """How many elements follow. Raises InputError when that is absurd."""
-        lead = self.byte()
-        if lead < 64:
-            return lead
-        if lead < 128:
-            return ((lead & 63) << 8) | self.byte()
-        value = self._big(lead)
-        if value > SNAPSHOT_COUNT_MAX:
-            raise InputError(f"{value} elements are promised")
-        return int(value)
-
-    def size(self, lead: int) -> int:
-        """The size of a string whose first byte was `lead`."""
-        if lead < 64:
-            return lead
-        if lead < 128:
-            return ((lead & 63) << 8) | self.byte()
-        value = self._big(lead)
-        if value > SNAPSHOT_STRING_BYTES_MAX:
-            raise InputError(f"a string of {value} bytes is promised")
-        return int(value)
-
-    def string(self) -> bytes:
-        """A string; an integer comes as its digits."""
-        lead = self.byte()
-        if lead < 64:
-            return self.take(lead)
-        if lead < 0xC0:
-            return self.take(self.size(lead))
-        if lead == 0xC3:
-            return self._compressed()
-        return b"%d" % self._small_integer(lead)
-
-    def string_value(self) -> Any:
-        """A string as the keyspace holds it: an integer comes as int."""
-        lead = self.byte()
-        if lead < 64:
-            return self.take(lead)
-        if lead < 0xC0:
-            return self.take(self.size(lead))
-        if lead == 0xC3:
-            return self._compressed()
-        return self._small_integer(lead)
-
-    def _small_integer(self, lead: int) -> int:
-        if lead > 0xC2:
-            raise InputError(f"string encoding {lead:#04x} does not exist")
-        return int.from_bytes(self.take(1 << (lead - 0xC0)), "little", signed=True)
-
-    def _compressed(self) -> bytes:
-        packed = self.size(self.byte())
-        size = self.size(self.byte())
-        if size > packed * EXPANSION_MAX:
-            raise InputError(f"{packed} bytes of LZF data cannot hold {size} bytes")
-        return decompress(self.take(packed), size)
-
-    def double(self) -> float:
-        return float(_DOUBLE.unpack(self.take(8))[0])
-
-    def old_double(self) -> float:
-        """A score as digits, with three lengths for what digits cannot say."""
-        size = self.byte()
-        if size >= 253:
-            return (float("nan"), float("inf"), float("-inf"))[size - 253]
-        return parse_double(self.take(size))
-
-    def signed_ms(self) -> int:
-        """Milliseconds in 8 bytes."""
-        return int(_SIGNED_MS.unpack(self.take(8))[0])
-
-
-def parse_double(digits: bytes) -> float:
-    """A score in digits. Raises InputError."""
-    try:
-        return float(digits)
-    except ValueError:
-        raise InputError(f"{digits[:40]!r} is no score") from None
-
-
 #: What a refused value is called in the log, in the words that log readers look for.
 _PACKED_NAMES = {
     HASH_ZIPMAP: "Zipmap",
@@ -446,18 +321,22 @@ def read_value(reader: Reader, code: int) -> Any:
 
 
 def _value_of(reader: Reader, code: int) -> Any:
-    if code == STRING:
+    if code == _STRING:
         return reader.string_value()
-    if code in (HASH, HASH_LISTPACK, HASH_ZIPLIST, HASH_ZIPMAP):
+    if code == _HASH:
+        return _hash(reader.strings(2 * reader.count()))
+    if code == _ZSET_2:
+        return _sorted_set(reader.scored_strings(reader.count()))
+    if code == _LIST:
+        return _list(reader.strings(reader.count()))
+    if code == _SET:
+        return _set(reader.strings(reader.count()))
+    if code in (HASH_LISTPACK, HASH_ZIPLIST, HASH_ZIPMAP):
         return _hash(_hash_elements(reader, code))
-    if code in (ZSET_2, ZSET_LISTPACK, ZSET_ZIPLIST, ZSET):
-        return _sorted_set(_sorted_set_pairs(reader, code))
-    if code == LIST:
-        return _list(_strings(reader, reader.count()))
+    if code in (ZSET_LISTPACK, ZSET_ZIPLIST, ZSET):
+        return _sorted_set(_sorted_set_parts(reader, code))
     if code in (LIST_QUICKLIST_2, LIST_QUICKLIST, LIST_ZIPLIST):
         return _list(_list_nodes(reader, code))
-    if code == SET:
-        return _set(_strings(reader, reader.count()))
     if code == SET_INTSET:
         return _set(read_intset(reader.string()))
     if code == SET_LISTPACK:
@@ -471,16 +350,8 @@ def _value_of(reader: Reader, code: int) -> Any:
     raise InputError(f"value type {code} does not exist")
 
 
-def _strings(reader: Reader, count: int) -> list[bytes]:
-    elements: list[bytes] = []
-    while count > 0:
-        elements.append(reader.string())
-        count -= 1
-    return elements
-
-
 def _list(elements: list[bytes]) -> Any:
-    return List(elements) if elements else None
+    return list_of(elements) if elements else None
 
 
 def _list_nodes(reader: Reader, code: int) -> list[bytes]:
@@ -507,7 +378,7 @@ def _list_nodes(reader: Reader, code: int) -> list[bytes]:
 def _set(members: list[bytes]) -> Any:
     if not members:
         return None
-    value = Set(members)
+    value = set_of(members)
     if len(value) != len(members):
         raise InputError("a set has a member twice")
     return value
@@ -515,8 +386,6 @@ def _set(members: list[bytes]) -> Any:
 
 def _hash_elements(reader: Reader, code: int) -> list[bytes]:
     """Fields and values in turn."""
-    if code == HASH:
-        return _strings(reader, 2 * reader.count())
     if code == HASH_LISTPACK:
         return read_listpack(reader.string())
     if code == HASH_ZIPLIST:
@@ -529,34 +398,37 @@ def _hash(elements: list[bytes]) -> Any:
         return None
     if len(elements) % 2:
         raise InputError("a hash has a field without a value")
-    value = Hash(zip(elements[::2], elements[1::2]))
-    if 2 * len(value) != len(elements):
+    value = hash_of(elements)
+    if value is None:
         raise InputError("a hash has a field twice")
     return value
 
 
-def _sorted_set_pairs(reader: Reader, code: int) -> list[tuple[bytes, float]]:
-    pairs: list[tuple[bytes, float]] = []
-    if code in (ZSET_2, ZSET):
+def _sorted_set_parts(reader: Reader, code: int) -> tuple[list[bytes], list[float]]:
+    """Members, and their scores."""
+    if code == ZSET:
+        members: list[bytes] = []
+        scores: list[float] = []
         for _ in range(reader.count()):
-            member = reader.string()
-            pairs.append((member, reader.double() if code == ZSET_2 else reader.old_double()))
-        return pairs
+            members.append(reader.string())
+            scores.append(reader.old_double())
+        return members, scores
     packed = reader.string()
     elements = read_listpack(packed) if code == ZSET_LISTPACK else read_ziplist(packed)
     if len(elements) % 2:
         raise InputError("a sorted set has a member without a score")
-    return [(member, parse_double(score)) for member, score in zip(elements[::2], elements[1::2])]
+    return elements[::2], [parse_double(score) for score in elements[1::2]]
 
 
-def _sorted_set(pairs: list[tuple[bytes, float]]) -> Any:
-    if not pairs:
+def _sorted_set(parts: tuple[list[bytes], list[float]]) -> Any:
+    members, scores = parts
+    if not members:
         return None
-    for _, score in pairs:
+    for score in scores:
         if score != score:
             raise InputError("a score is not a number")
-    value = SortedSet(pairs)
-    if len(value) != len(pairs):
+    value = sorted_set_of(members, scores)
+    if value is None:
         raise InputError("a sorted set has a member twice")
     return value
 
@@ -579,7 +451,7 @@ class Fit:
         elif kind is SortedSet:
             value.fit(self.zset_entries, self.zset_bytes)
         elif kind is Set and self.set_integers != INTSET_MEMBERS_MAX:
-            return Set(value, self.set_integers)
+            value.fit(self.set_integers)
         return value
 
 
@@ -705,7 +577,7 @@ class Loader:
         access = self._access
         while True:
             code = reader.byte()
-            if code < SLOT_INFO:
+            if code < _OPCODES:
                 self._key(reader, code, expire_ms, access)
                 return
             if code == EXPIRE_MS:

@@ -21,11 +21,10 @@ from cache_server.errors import CommandError, InputError
 from cache_server.persistence.snapshot_codec import (
     FUNCTION_2,
     Encoder,
-    Reader,
-    Truncated,
     dump_is_intact,
     trailer,
 )
+from cache_server.persistence.snapshot_reader import Reader, Truncated
 from cache_server.scripting.flags import FLAG_NAMES, first_line
 from cache_server.structures.glob import match
 from replication.checksum import crc64_redis

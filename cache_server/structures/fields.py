@@ -51,6 +51,16 @@ class Fields:
         """All values in a new list."""
         return list(self._table.values())
 
+    def take_words(self, words: list[bytes]) -> bool:
+        """Fills empty fields with fields and values in turn; False where a field comes twice."""
+        for index in range(0, len(words), 2):
+            self.set(words[index], words[index + 1])
+        return 2 * len(self) == len(words)
+
+    def longest_word(self) -> int:
+        """The length of the longest field or value in bytes; 0 when empty."""
+        return max(map(len, self.flat_items()), default=0)
+
     def encoded(self, as_map: bool) -> bytes | None:
         """What HGETALL answers, in RESP: as a map or as an array. None where there is no block."""
         return None

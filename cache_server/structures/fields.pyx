@@ -178,14 +178,9 @@ cdef class Fields:
     cdef int append(self, bytes field, bytes value, Py_ssize_t size) except -1:
         """Adds a pair to a block that is `size` bytes with it."""
         cdef Py_ssize_t before = 0 if self.block == NULL else self.block.size
-        cdef unsigned char *pair
         self.resize(size)
-        pair = first_of(self.block) + before
-        pair[0] = <unsigned char>PyBytes_GET_SIZE(field)
-        pair[1] = <unsigned char>PyBytes_GET_SIZE(value)
-        memcpy(pair + 2, PyBytes_AS_STRING(field), pair[0])
-        memcpy(pair + 2 + pair[0], PyBytes_AS_STRING(value), pair[1])
-        self.block.count += 1
+        self.block.size = <unsigned short>before
+        self.write_pair(field, value)
         return 0
 
     cdef int replace(self, unsigned char *pair, bytes value, Py_ssize_t size) except -1:
@@ -257,6 +252,54 @@ cdef class Fields:
             out = bulk(bulk(out, pair + 2, pair[0]), pair + 2 + pair[0], pair[1])
             pair += size_of(pair)
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(result), out - PyBytes_AS_STRING(result))
+
+    cpdef bint take_words(self, list words) except *:
+        """Fills empty fields with fields and values in turn; False where a field comes twice."""
+        cdef Py_ssize_t count = len(words) // 2
+        cdef Py_ssize_t size = 2 * count
+        cdef Py_ssize_t i
+        cdef bint fits = 0 < count <= PAIRS_MAX
+        cdef bint new = True
+        for i in range(2 * count):
+            fits = fits and PyBytes_GET_SIZE(<bytes?>words[i]) <= 255
+            size += PyBytes_GET_SIZE(<bytes?>words[i])
+        if not fits or size > BYTES_MAX:
+            for i in range(count):
+                new = self.set(words[2 * i], words[2 * i + 1]) and new
+            return new
+        self.resize(size)
+        self.block.size = 0  # and grows with the pairs, for `find` looks at those that are there
+        for i in range(count):
+            new = new and self.find(words[2 * i]) == NULL
+            self.write_pair(words[2 * i], words[2 * i + 1])
+        return new
+
+    cdef void write_pair(self, bytes field, bytes value) noexcept:
+        """Writes a pair behind the others, in a block that has room for it."""
+        cdef unsigned char *pair = end_of(self.block)
+        pair[0] = <unsigned char>PyBytes_GET_SIZE(field)
+        pair[1] = <unsigned char>PyBytes_GET_SIZE(value)
+        memcpy(pair + 2, PyBytes_AS_STRING(field), pair[0])
+        memcpy(pair + 2 + pair[0], PyBytes_AS_STRING(value), pair[1])
+        self.block.size += <unsigned short>size_of(pair)
+        self.block.count += 1
+
+    cpdef Py_ssize_t longest_word(self) except -1:
+        """The length of the longest field or value in bytes; 0 when empty."""
+        cdef Py_ssize_t longest = 0
+        cdef unsigned char *pair
+        cdef unsigned char *end
+        cdef bytes word
+        if self.table != NULL:
+            for word in (<Table>self.table).flat_items():
+                longest = max(longest, PyBytes_GET_SIZE(word))
+        elif self.block != NULL:
+            pair = first_of(self.block)
+            end = end_of(self.block)
+            while pair != end:
+                longest = max(longest, max(pair[0], pair[1]))
+                pair += size_of(pair)
+        return longest
 
     cpdef list keys_list(self):
         """All fields in a new list."""

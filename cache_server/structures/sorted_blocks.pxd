@@ -42,6 +42,9 @@ cdef class SortedBlocks:
     cdef int insert_block(self, Py_ssize_t index, Block *block) except -1
     cdef void drop_block(self, Py_ssize_t index) noexcept
     cdef int delete(self, Py_ssize_t index, Py_ssize_t place) except -1
+    cdef bint append(self, Block *block, double score, bytes member) except *
     cdef int join(self, Py_ssize_t index) except -1
     cdef int cut(self, Py_ssize_t index, Py_ssize_t place) except -1
     cdef void release(self) noexcept
+
+cpdef SortedBlocks blocks_of(list members, list scores)

@@ -391,3 +391,8 @@ class SortedBlocks:
         del members[at:]
         self.counts = None
         return 0
+
+
+def blocks_of(members: list[bytes], scores: list[float]) -> SortedBlocks:
+    """The pairs of these members, none of them twice, with their scores, in any order."""
+    return SortedBlocks(zip(scores, members))

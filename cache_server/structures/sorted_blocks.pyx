@@ -532,6 +532,24 @@ cdef class SortedBlocks:
             self.join(index)
         return 0
 
+    cdef bint append(self, Block *block, double score, bytes member) except *:
+        """Adds to the last block, which has room; False where the pair is not behind all others."""
+        cdef Block *last = block
+        if block.size == 0 and self.count > 1:
+            last = self.blocks[self.count - 2]
+        if last.size and not (
+            last.scores[last.size - 1] < score
+            or (last.scores[last.size - 1] == score
+                and compared(last.members[last.size - 1], <PyObject *>member) < 0)
+        ):
+            return False
+        block.scores[block.size] = score
+        Py_INCREF(member)
+        block.members[block.size] = <PyObject *>member
+        block.size += 1
+        self.used += 1
+        return True
+
     cdef int join(self, Py_ssize_t index) except -1:
         """Joins a small block with a neighbour, where both together are at most half a block."""
         cdef Block *low
@@ -568,3 +586,26 @@ cdef class SortedBlocks:
         self.lasts[index] = low.scores[at - 1]
         self.lasts[index + 1] = high.scores[high.size - 1]
         return 0
+
+
+cpdef SortedBlocks blocks_of(list members, list scores):
+    """The pairs of these members, none of them twice, with their scores, in any order.
+
+    Pairs that come in order, or the highest first as Redis writes them, are not sorted."""
+    cdef SortedBlocks order = SortedBlocks()
+    cdef Py_ssize_t total = len(members)
+    cdef Py_ssize_t at = 0
+    cdef Block *block
+    if total > 1 and <double>scores[0] > <double>scores[total - 1]:
+        members, scores = members[::-1], scores[::-1]
+    while at < total:
+        if at:
+            order.insert_block(order.count, new_block(min(BLOCK, total - at)))
+        block = order.blocks[order.count - 1]
+        reserve(block, min(BLOCK, total - at))
+        while block.size < block.capacity:
+            if not order.append(block, scores[at], members[at]):
+                return SortedBlocks(zip(scores, members))
+            at += 1
+        order.lasts[order.count - 1] = block.scores[block.size - 1]
+    return order

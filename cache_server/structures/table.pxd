@@ -55,5 +55,8 @@ cdef class Table:
     cpdef clear(self)
     cpdef list flat_items(self)
     cpdef list keys_list(self)
+    cpdef Py_ssize_t longest_key(self) except -1
     cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count)
     cpdef random_key(self, rng)
+
+cpdef Table table_of(list keys, list values)

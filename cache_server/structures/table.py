@@ -153,6 +153,10 @@ class Table:
             result.extend(bucket)
         return result
 
+    def longest_key(self) -> int:
+        """The length of the longest key in bytes; 0 when empty."""
+        return max(map(len, self), default=0)
+
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """At least `count` keys from `cursor` on, fewer at the end, and the next cursor or 0.
 
@@ -228,3 +232,13 @@ class Table:
             self.buckets[buckets - 1 - half].update(last)
             if len(self.buckets) <= half:
                 self.mask >>= 1
+
+
+def table_of(keys: list[bytes], values: list[Any] | None) -> Table:
+    """A table of these keys, each with its value; without a list, with True.
+
+    Of a key that comes twice the last is there: `used` is less than the keys then."""
+    table = Table()
+    for index, key in enumerate(keys):
+        table.set(key, True if values is None else values[index])
+    return table

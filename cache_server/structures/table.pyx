@@ -37,8 +37,10 @@ from cache_server.structures.entry cimport Entry
 cdef extern from *:
     """
     #define TABLE_PREFETCH(p) __builtin_prefetch(p)
+    #define TABLE_DICT_FOR(count) __Pyx_PyDict_NewPresized(count)
     """
     void TABLE_PREFETCH(void *p) nogil
+    dict TABLE_DICT_FOR(Py_ssize_t count)
 
 cdef Py_ssize_t SMALL_KEYS = TABLE_SMALL_KEYS
 cdef Py_ssize_t sizeof_entry = Entry.__basicsize__
@@ -484,6 +486,14 @@ cdef class Table:
             self.add_keys(i, result)
         return result
 
+    cpdef Py_ssize_t longest_key(self) except -1:
+        """The length of the longest key in bytes; 0 when empty."""
+        cdef Py_ssize_t longest = 0
+        cdef bytes key
+        for key in self.small if self.small is not None else self.keys_list():
+            longest = max(longest, PyBytes_GET_SIZE(key))
+        return longest
+
     cpdef tuple scan(self, unsigned long cursor, Py_ssize_t count):
         """At least `count` keys from `cursor` on (fewer at the end), and the next cursor, 0 at the end.
 
@@ -657,3 +667,23 @@ cdef class Table:
         if self.small is not None:
             return self.small.__sizeof__() + 96
         return ((self.count + SEGMENT - 1) >> SEGMENT_BITS) * (SEGMENT << self.shift) + 96
+
+
+cpdef Table table_of(list keys, list values):
+    """A table of these keys, each with its value; without a list, with True.
+
+    Of a key that comes twice the last is there: `used` is less than the keys then."""
+    cdef Table table = Table()
+    cdef Py_ssize_t count = len(keys)
+    cdef Py_ssize_t i
+    cdef bytes key
+    if count > SMALL_KEYS:
+        for i in range(count):
+            table.set(<bytes?>keys[i], True if values is None else values[i])
+        return table
+    table.small = TABLE_DICT_FOR(count)
+    for i in range(count):
+        key = <bytes?>keys[i]
+        table.small[key] = True if values is None else values[i]
+    table.used = len(table.small)
+    return table

@@ -77,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
         "cache_server.commands.table",
         "cache_server.datatypes.arguments",
         "cache_server.persistence.snapshot_codec",
+        "cache_server.persistence.snapshot_reader",
         "cache_server.structures",
         "cache_server.wire",
         "cache_server.client",

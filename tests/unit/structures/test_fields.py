@@ -67,3 +67,25 @@ def test_a_block_becomes_a_table_at_its_limits() -> None:
     fits = FIELDS_BLOCK_BYTES_MAX // (2 + 3 + 100)
     assert filled(fits, 100).unpacked is None
     assert filled(fits + 1, 100).unpacked is not None
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 10, FIELDS_BLOCK_PAIRS_MAX, 1 + FIELDS_BLOCK_PAIRS_MAX])
+@pytest.mark.parametrize("value_bytes", [0, 5, 255, 256])
+def test_words_taken_at_once_are_those_set_one_by_one(pairs: int, value_bytes: int) -> None:
+    words = [word for at in range(pairs) for word in (b"f:%d" % at, bytes(value_bytes))]
+    taken, one_by_one = Fields(), Fields()
+    assert taken.take_words(words)
+    for at in range(0, len(words), 2):
+        one_by_one.set(words[at], words[at + 1])
+    assert taken.flat_items() == one_by_one.flat_items()
+    assert (taken.unpacked is None) == (one_by_one.unpacked is None)
+    assert taken.longest_word() == max(map(len, words), default=0)
+    assert taken.set(b"another", b"word")
+    assert taken.get(b"another") == b"word"
+    assert len(taken) == pairs + 1
+
+
+@pytest.mark.parametrize("pairs", [2, 10, 900])
+def test_words_with_a_field_twice_are_known(pairs: int) -> None:
+    words = [word for at in range(pairs) for word in (b"f:%d" % (at % (pairs - 1)), b"value")]
+    assert not Fields().take_words(words)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_server.constants import SORTED_BLOCK_PAIRS
-from cache_server.structures.sorted_blocks import SortedBlocks
+from cache_server.structures.sorted_blocks import SortedBlocks, blocks_of
 
 Pair = tuple[float, bytes]
 
@@ -169,3 +169,22 @@ def test_members_are_given_back() -> None:
     assert order.memory_bytes > 900 * 16
     del order, twin
     assert getrefcount(member) == held
+
+
+@pytest.mark.parametrize("arrangement", ["ascending", "descending", "any"])
+@pytest.mark.parametrize("size", [0, 1, 10, SORTED_BLOCK_PAIRS, SORTED_BLOCK_PAIRS + 1, 2000])
+def test_blocks_of_pairs_hold_them_however_they_come(size: int, arrangement: str) -> None:
+    rng = Random(size)
+    pairs = sorted((float(rng.randrange(9)), b"%06d" % at) for at in range(size))
+    model = list(pairs)
+    if arrangement == "descending":
+        pairs.reverse()
+    elif arrangement == "any":
+        rng.shuffle(pairs)
+    order = blocks_of([member for _, member in pairs], [score for score, _ in pairs])
+    check(order, model)
+    check_ranks(order, model, rng)
+    for _ in range(50):
+        order.add(3.5, b"%06d" % len(model))
+        insort(model, (3.5, b"%06d" % len(model)))
+    check(order, model)

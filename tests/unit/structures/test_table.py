@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from cache_server.structures.entry import Entry, make_entry
-from cache_server.structures.table import Table
+from cache_server.structures.table import Table, table_of
 
 
 def key(number: int) -> bytes:
@@ -149,3 +149,18 @@ def test_releases_what_it_held(entries: bool) -> None:
     assert sys.getrefcount(value) - before == 333
     table.clear()
     assert sys.getrefcount(value) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 128, 129, 5000])
+def test_a_table_of_keys_is_as_one_that_was_filled(size: int) -> None:
+    keys = [key(number) for number in range(size)]
+    table, filled = table_of(keys, list(range(size))), Table()
+    for number in range(size):
+        filled.set(keys[number], number)
+    assert list(table.items()) == list(filled.items())
+    assert table.used == size
+    assert table.longest_key() == max(map(len, keys), default=0)
+    assert dict(table_of(keys, None).items()) == dict.fromkeys(keys, True)
+    assert table.set(b"another", 1)
+    assert len(table) == size + 1
+    assert table_of([*keys, *keys], None).used == size
