@@ -91,10 +91,11 @@ class Process:
         """Whether it answers PING, be it with an error."""
         assert self.process is not None
         assert self.process.poll() is None, self.log()
-        try:
-            return bool(self.client().ping())
-        except redis.ResponseError:
-            return True
+        with contextlib.closing(self.client()) as client:
+            try:
+                return bool(client.ping())
+            except redis.ResponseError:
+                return True
 
     def client(self, **options: Any) -> Any:
         """A new client of it."""
@@ -125,8 +126,9 @@ class Process:
 
     def info(self, section: str = "replication") -> dict[str, Any]:
         """INFO as a dict."""
-        found: dict[str, Any] = self.client().info(section)
-        return found
+        with contextlib.closing(self.client()) as client:
+            found: dict[str, Any] = client.info(section)
+            return found
 
 
 class Cluster:

@@ -46,17 +46,18 @@ class SlowLink:
         self._sockets: list[socket.socket] = []
         self._frames = dict.fromkeys(FrameKind, 0)
         self.stop_writing: Callable[[], None] = lambda: None
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
                 far = socket.socket()
+                self._sockets += [near, far]
                 # Little room, so that the leader feels how slow the link is.
                 far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
                 far.connect(("127.0.0.1", self._target))
-                self._sockets += [near, far]
                 threading.Thread(target=self._up, args=(near, far), daemon=True).start()
                 threading.Thread(target=self._down, args=(far, near), daemon=True).start()
 
@@ -98,6 +99,9 @@ class SlowLink:
         return b"".join(out), buffer[at:]
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(60)
         for each in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -129,8 +133,8 @@ def started(tmp_path: Path) -> Iterator[Any]:
 
 
 def fill(leader: Process) -> None:
-    client = leader.client(socket_timeout=60)
-    client.execute_command("DEBUG", "POPULATE", KEYS, "key", 200)
+    with contextlib.closing(leader.client(socket_timeout=60)) as client:
+        client.execute_command("DEBUG", "POPULATE", KEYS, "key", 200)
 
 
 class Writer:
@@ -187,11 +191,12 @@ def wait_equal(leader: Process, follower: Process, link: SlowLink | None = None)
         )
 
     wait_for(caught_up, f"the follower to catch up: {follower.log()}", WAIT_S)
-    here, there = (
-        each.client(socket_timeout=60).execute_command("DEBUG", "DIGEST")
-        for each in (leader, follower)
-    )
-    assert here == there
+    assert digest(leader) == digest(follower)
+
+
+def digest(node: Process) -> Any:
+    with contextlib.closing(node.client(socket_timeout=60)) as client:
+        return client.execute_command("DEBUG", "DIGEST")
 
 
 @pytest.mark.parametrize(
@@ -222,8 +227,9 @@ def test_damage_in_a_snapshot_costs_what_was_damaged(started: Any) -> None:
 
 def test_followers_that_ask_together_share_a_pass(started: Any) -> None:
     leader = started(OURS)
-    leader.client().config_set("repl-diskless-sync-delay", 3600)
-    leader.client().config_set("repl-diskless-sync-max-replicas", 2)
+    with contextlib.closing(leader.client()) as client:
+        client.config_set("repl-diskless-sync-delay", 3600)
+        client.config_set("repl-diskless-sync-max-replicas", 2)
     fill(leader)
     followers = [started(OURS, f"replicaof 127.0.0.1 {leader.port}") for _ in range(2)]
     for follower in followers:
