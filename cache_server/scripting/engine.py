@@ -47,6 +47,7 @@ _HOST = """call stage call_staged more interrupt log sha1 random seed set_resp s
     prepare register struct_pack struct_unpack struct_size bit_operation double_bytes
     bytes_double"""
 _DEBUGGER = ("stops", "next", "show", "stepping", "breakpoint", "trace")
+_STEP_KIB = 50
 _chunks: dict[str, bytes] = {}
 
 
@@ -141,6 +142,11 @@ class Engine:
         finally:
             if self._runtime.get_memory_used() > self._collect_at_bytes:
                 self.collect()
+
+    def step(self) -> None:
+        """A part of a collection, as Redis does one now and then: Lua itself would let as much
+        garbage come together as the sandbox is large."""
+        self._collect(b"step", _STEP_KIB)
 
     def collect(self) -> None:
         """A full collection of garbage."""

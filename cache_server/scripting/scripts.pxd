@@ -44,4 +44,4 @@ cdef class Scripting:
     @cython.final
     cdef _run(self, Run run, engine, long long number, long long key_count)
     @cython.final
-    cdef _end_run(self, Run run)
+    cdef _end_run(self, Run run, engine)

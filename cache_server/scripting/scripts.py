@@ -264,7 +264,7 @@ class Scripting:
         try:
             result = engine.run(number, run.caller, key_count, run.args)
         finally:
-            self._end_run(run)
+            self._end_run(run, engine)
         self.dispatcher.clock_ns = run.began_ns
         if type(result) is tuple:
             return self._reply(result, run.name)
@@ -272,7 +272,7 @@ class Scripting:
             return integer_reply(result)
         return result
 
-    def _end_run(self, run: Run) -> None:
+    def _end_run(self, run: Run, engine: Engine) -> None:
         self.running = None
         self.host.end()
         run.caller.propagate_nothing()  # its commands have propagated themselves
@@ -282,6 +282,7 @@ class Scripting:
         self._runs += 1
         if self._runs >= _MEMORY_READ_RUNS:
             self._runs = 0
+            engine.step()
             self._read_memory()
 
     @staticmethod

@@ -243,6 +243,7 @@ def test_an_error_of_a_command_is_counted_once(client: Shell) -> None:
 
 
 def test_memory_beyond_the_limit_refuses_what_needs_more(client: Shell) -> None:
+    ask(client, "SET", "large", "x" * 10_000_000)  # more than an earlier test's server gives back
     ask(client, "CONFIG", "SET", "maxmemory", "1")
     script = "return redis.call('set','a','b')"
     assert run(client, script).startswith(b"-OOM command not allowed when used memory")
@@ -318,3 +319,10 @@ def test_much_garbage_of_a_run_is_given_back_at_its_end(client: Shell) -> None:
         assert run(client, "return #string.rep('x', 2^27)") == b":134217728\r\n"
         info = ask(client, "INFO", "memory")
         assert int(info.split(b"used_memory_lua:")[1].split(b"\r\n")[0]) < 1 << 27
+
+
+def test_many_short_runs_leave_little(client: Shell) -> None:
+    for _ in range(3000):
+        run(client, "return redis.call('INCR', KEYS[1])", "1", "x")
+    info = ask(client, "INFO", "memory")
+    assert int(info.split(b"used_memory_lua:")[1].split(b"\r\n")[0]) < 100 * 1024
