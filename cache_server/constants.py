@@ -17,7 +17,7 @@ BULK_LENGTH_UNAUTHENTICATED_MAX = 16 * 1024
 REPLY_BYTES_PER_FLUSH = 256 * 1024
 #: How long a client's requests that arrived together run before others have their turn, in
 #: nanoseconds, and after how many requests the clock is read.
-TURN_NS_MAX = 2_000_000
+TURN_NS_MAX = 1_000_000
 TURN_REQUESTS = 32
 #: A client with this much unread output is not read from until it drains, in bytes. Clients that
 #: send a whole pipeline before they read (a million commands, 9 bytes of reply each) must not
