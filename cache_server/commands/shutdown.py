@@ -100,6 +100,17 @@ class Shutdown:
             # The sentinels are told by our answers that the lease was given back, and to whom.
             self._timer = server.loop.call_later(_HANDOVER_CHECK_S, self._check_handover)
             return
+        if not server.replication.leading:
+            self._part_from_clients()
+        self._timer = server.loop.call_later(_HANDOVER_CHECK_S, self._finish_or_go_on)
+
+    def _part_from_clients(self) -> None:
+        """Their next request would wait while the data is saved; so they ask who leads now."""
+        for client in list(self.server.clients.values()):
+            if not client.flags & (states.FOLLOWER | states.LEADER) and client not in self.waiting:
+                client.connection.close()
+
+    def _finish_or_go_on(self) -> None:
         if not self._finish():
             self._stop_waiting()
 
@@ -144,8 +155,8 @@ class Shutdown:
         behind = server.followers_behind()
         if behind and server.now_ms() < self.deadline_ms:
             self._timer = server.loop.call_later(_CHECK_INTERVAL_S, self._check)
-        elif not self._finish():
-            self._stop_waiting()
+        else:
+            self._finish_or_go_on()
 
     def _finish(self) -> bool:
         server, flags = self.server, self.flags
