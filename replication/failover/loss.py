@@ -50,7 +50,8 @@ class LossBound:
 
     def note(self, acked: int, end: int, streaming: bool, now_ms: float) -> tuple[float, int]:
         """Takes the best acknowledgement and the stream's end; returns (age in ms, bytes) of what
-        would be lost. A node without a stream (`streaming` False) has nobody who has its writes.
+        would be lost. A node without a stream (`streaming` False) has nobody who has its writes,
+        and cannot tell how many bytes these are: they count as the bound.
         """
         self._safe = max(self._safe, min(acked, end))
         marks = self._marks
@@ -59,7 +60,7 @@ class LossBound:
             marks.clear()
             return 0.0, 0
         if not streaming:
-            return now_ms - self._safe_ms, 0
+            return now_ms - self._safe_ms, self.bytes_max
         if not marks or (marks[-1][0] != end and len(marks) < _MARKS_MAX):
             marks.append((end, now_ms))
         while len(marks) > 1 and marks[0][0] <= self._safe:

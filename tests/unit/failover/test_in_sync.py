@@ -151,6 +151,13 @@ def test_bytes_are_bounded_too():
     assert not bound.reached(*bound.note(1, 100, True, 1))
 
 
+def test_a_leader_whose_bytes_nobody_counts_is_at_the_bound_on_bytes():
+    bound = LossBound(bytes_max=100)
+    bound.begin(0)
+    assert bound.reached(*bound.note(-1, 0, False, 1))
+    assert not bound.reached(*bound.note(0, 10, True, 2))
+
+
 def test_a_leader_without_any_follower_reaches_the_bound_in_time():
     bound = LossBound(ms_max=1_000)
     bound.begin(0)
